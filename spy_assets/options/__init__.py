@@ -1,0 +1,1 @@
+"""Option contracts, pricing, the volatility surface and the structures built of them."""

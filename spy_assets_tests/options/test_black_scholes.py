@@ -1,0 +1,198 @@
+"""Prices and Greeks against 60-digit reference values, and the laws that any price obeys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spy_assets.errors import DataError
+from spy_assets.options.black_scholes import delta, greeks, intrinsic, price, price_scalar, sign_of
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+#: (S, K, T, r, q, sigma, right) -> (price, delta, gamma, vega, theta, rho), to 60 digits.
+REFERENCE = [
+    (
+        (688.12, 662.2537397483062, 2.6727892738851065, 0.0, 0.0125, 0.03, "C"),
+        (
+            14.681466463275802,
+            0.5314923545765317,
+            0.011343980461676284,
+            430.7048930917907,
+            2.154466221813555,
+            938.2801423110845,
+        ),
+    ),
+    (
+        (100.0, 100.01316065030693, 0.0006281658507779007, 0.01, 0.0, 0.05, "C"),
+        (
+            0.04398062938319734,
+            0.46042089339387887,
+            3.167805834742765,
+            0.9949537236401935,
+            -40.05755402138462,
+            0.02889444109199446,
+        ),
+    ),
+    (
+        (27.5, 25.15424577476086, 0.3844297776876712, 0.01, 0.0, 0.3, "P"),
+        (
+            0.9636695334225346,
+            -0.2765893708083001,
+            0.06541646460545411,
+            5.705460881984934,
+            -2.1405052887978524,
+            -3.2945159985897177,
+        ),
+    ),
+    (
+        (27.5, 33.883232767637175, 0.019178082191780823, 0.0525, 0.0, 0.5, "P"),
+        (
+            6.349941538667146,
+            -0.9984884476198209,
+            0.00258063611196144,
+            0.018714030709172432,
+            1.5309888695722866,
+            -0.6483797724314673,
+        ),
+    ),
+]
+GREEKS = ("delta", "gamma", "vega", "theta", "rho")
+
+markets = st.fixed_dictionaries(
+    {
+        "spot": st.floats(5.0, 900.0),
+        "moneyness": st.floats(-0.5, 0.5),
+        "years": st.floats(1e-5, 2.0),
+        "rate": st.floats(-0.01, 0.08),
+        "carry": st.floats(0.0, 0.04),
+        "sigma": st.floats(0.03, 1.5),
+    }
+)
+
+
+def _arguments(m: dict[str, float]) -> tuple[float, float, float, float, float, float]:
+    strike = m["spot"] * float(np.exp(m["moneyness"]))
+    return m["spot"], strike, m["years"], m["rate"], m["carry"], m["sigma"]
+
+
+@pytest.mark.parametrize(("market", "expected"), REFERENCE)
+def test_prices_and_greeks_are_the_reference_values(market, expected):
+    got = (float(price(*market)), *(float(x) for x in greeks(*market)))
+    assert got == pytest.approx(expected, rel=1e-11, abs=1e-12)
+
+
+def test_all_shared_reference_values(shared_vectors: Path):
+    rows = json.loads((shared_vectors / "pricing_vectors.json").read_text())["european"]
+    column = {key: np.array([row[key] for row in rows]) for key in rows[0] if key != "flag"}
+    right = np.array([row["flag"].upper() for row in rows])
+    market = [column[key] for key in ("S", "K", "T", "r", "q", "sigma")]
+    scale = np.maximum(column["S"], column["K"])
+    assert np.max(np.abs(price(*market, right) - column["price"]) / scale) < 1e-14
+    for name, values in zip(GREEKS, greeks(*market, right), strict=True):
+        error = np.abs(values - column[name]) / (scale + np.abs(column[name]))
+        assert np.max(error) < 1e-11, name
+
+
+def test_shared_degenerate_values(shared_vectors: Path):
+    for case in json.loads((shared_vectors / "pricing_vectors.json").read_text())[
+        "degenerate_price"
+    ]:
+        given_ = [case["inputs"][key] for key in ("S", "K", "T", "r", "q", "sigma")]
+        right = case["inputs"]["flag"].upper()
+        got = {"price": price(*given_, right), **greeks(*given_, right)._asdict()}
+        for name, expected in case["expect"].items():
+            assert float(got[name]) == pytest.approx(expected, abs=1e-12), case["name"]
+
+
+@given(markets, st.sampled_from("CP"))
+@settings(deadline=None, max_examples=50)
+def test_scalar_twin_is_the_vector_price(market, right):
+    arguments = _arguments(market)
+    scalar = price_scalar(*arguments, right == "C")
+    assert scalar == pytest.approx(float(price(*arguments, right)), abs=1e-12 * market["spot"])
+
+
+@given(markets)
+@settings(deadline=None, max_examples=50)
+def test_put_call_parity(market):
+    spot, strike, years, rate, carry, _ = arguments = _arguments(market)
+    forward = spot * np.exp(-carry * years) - strike * np.exp(-rate * years)
+    difference = float(price(*arguments, "C") - price(*arguments, "P"))
+    assert difference == pytest.approx(forward, abs=1e-11 * spot)
+
+
+@given(markets, st.sampled_from("CP"))
+@settings(deadline=None, max_examples=50)
+def test_delta_and_vega_are_slopes(market, right):
+    spot, strike, years, rate, carry, sigma = _arguments(market)
+    step = 1e-4 * spot * sigma * years**0.5
+    up, down = (price(spot + h, strike, years, rate, carry, sigma, right) for h in (step, -step))
+    slope = float(up - down) / (2 * step)
+    assert slope == pytest.approx(
+        float(delta(spot, strike, years, rate, carry, sigma, right)), abs=1e-5
+    )
+
+
+@given(markets, st.sampled_from("CP"))
+@settings(deadline=None, max_examples=50)
+def test_a_price_lies_between_its_bounds(market, right):
+    spot, strike, years, rate, carry, _ = arguments = _arguments(market)
+    spot_pv, strike_pv = spot * np.exp(-carry * years), strike * np.exp(-rate * years)
+    low = spot_pv - strike_pv if right == "C" else strike_pv - spot_pv
+    high = spot_pv if right == "C" else strike_pv
+    slack = 1e-12 * spot
+    assert max(low, 0.0) - slack <= float(price(*arguments, right)) <= high + slack
+
+
+@pytest.mark.parametrize(
+    ("spot", "right", "value", "slope"),
+    [
+        (105.0, "C", 5.0, 1.0),
+        (95.0, "C", 0.0, 0.0),
+        (100.0, "C", 0.0, 0.5),
+        (95.0, "P", 5.0, -1.0),
+        (105.0, "P", 0.0, 0.0),
+    ],
+)
+def test_at_expiry_price_is_intrinsic_and_delta_a_step(spot, right, value, slope):
+    market = (spot, 100.0, 0.0, 0.05, 0.0, 0.2, right)
+    assert float(price(*market)) == value == float(intrinsic(spot, 100.0, right))
+    assert float(delta(*market)) == slope
+    assert price_scalar(*market[:6], right == "C") == value
+
+
+@pytest.mark.fault(25)
+def test_greeks_stay_finite_as_time_runs_out():
+    years = np.array([0.0, 1e-300, 1e-18, 1e-12, 1e-8, 1e-5])[:, None]
+    spots = np.array([1.0, 99.999999, 100.0, 100.000001, 1e4])
+    result = greeks(spots, 100.0, years, 0.02, 0.0, 0.2, "C")
+    assert all(np.isfinite(values).all() for values in result)
+    assert np.isfinite(price(spots, 100.0, years, 0.02, 0.0, 0.2, "P")).all()
+
+
+def test_arguments_broadcast():
+    right = np.array(["C", "P"])[:, None]
+    assert price([90.0, 100.0, 110.0], 100.0, 0.1, 0.0, 0.0, 0.2, right).shape == (2, 3)
+    assert sign_of([1, -1]).tolist() == [1.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("market", "named"),
+    [
+        ((0.0, 100.0, 0.1, 0.0, 0.0, 0.2, "C"), "spot 0.0"),
+        ((100.0, -1.0, 0.1, 0.0, 0.0, 0.2, "C"), "strike -1.0"),
+        ((100.0, 100.0, -0.1, 0.0, 0.0, 0.2, "C"), "years -0.1"),
+        ((100.0, 100.0, 0.1, 0.0, 0.0, float("nan"), "C"), "volatility nan"),
+        ((100.0, 100.0, 0.1, 0.0, 0.0, 0.2, "X"), "'X'"),
+        ((100.0, 100.0, 0.1, 0.0, 0.0, 0.2, 0), "right 0"),
+    ],
+)
+def test_what_cannot_be_priced_is_named(market, named):
+    with pytest.raises(DataError, match=named):
+        price(*market)
