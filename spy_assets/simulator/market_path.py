@@ -1,0 +1,248 @@
+"""The market that a simulation walks through: one row per session, as arrays."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from spy_assets.errors import DataError
+from spy_assets.options.surface import MAX_VOLATILITY
+from spy_assets.sessions import is_session
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+#: Observation 0 to 9, in order.
+MARKET_DIMS: Final = (
+    "price",
+    "rsi14",
+    "macd_hist",
+    "iv",
+    "iv_rank",
+    "pcr",
+    "volume_surge",
+    "iv_skew",
+    "gamma_proxy",
+    "mom5",
+)
+_PRICES: Final = ("session", "open", "close", "vix_open", "vix_close", "rate")
+
+
+@dataclass(frozen=True, eq=False)
+class MarketPath:
+    """Sessions 0 to n-1 of one underlying.
+
+    Attributes
+    ----------
+    sessions
+        Session days, strictly ascending.
+    open, close
+        Underlying prices, dollars, ``[n]``.
+    iv_open, iv_close
+        VIX as a decimal, ``[n]``; NaN where missing. A missing open is the previous close.
+    iv_open_is_previous_close
+        Where that was done, ``[n]``.
+    rate
+        Risk-free rate, continuous, per year, ``[n]``; NaN where missing.
+    observation
+        The ten market dimensions, ``[n, 10]`` float64; NaN where missing.
+    valid
+        Whether all ten are there, ``[n]``.
+    """
+
+    sessions: tuple[date, ...]
+    open: FloatArray
+    close: FloatArray
+    iv_open: FloatArray
+    iv_close: FloatArray
+    iv_open_is_previous_close: BoolArray
+    rate: FloatArray
+    observation: FloatArray
+    valid: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        sessions: Sequence[date],
+        *,
+        open: npt.ArrayLike,  # noqa: A002
+        close: npt.ArrayLike,
+        iv_open: npt.ArrayLike,
+        iv_close: npt.ArrayLike,
+        rate: npt.ArrayLike,
+        observation: npt.ArrayLike,
+    ) -> MarketPath:
+        """Check and complete the arrays; volatilities as decimals, NaN where missing.
+
+        Raises
+        ------
+        DataError
+            If sessions do not ascend or are not exchange sessions, a price is missing or not
+            positive, or a volatility is given in index points.
+        """
+        days = tuple(sessions)
+        _require_sessions(days)
+        arrays = {
+            name: np.array(values, dtype=np.float64)
+            for name, values in (
+                ("open", open),
+                ("close", close),
+                ("iv_open", iv_open),
+                ("iv_close", iv_close),
+                ("rate", rate),
+            )
+        }
+        seen = np.array(observation, dtype=np.float64)
+        _require_shapes(len(days), arrays, seen)
+        for name in ("open", "close"):
+            _require_prices(name, days, arrays[name])
+        for name in ("iv_open", "iv_close"):
+            _require_volatility(name, days, arrays[name])
+        iv, previous = _complete_open(arrays["iv_open"], arrays["iv_close"])
+        path = cls(
+            sessions=days,
+            open=arrays["open"],
+            close=arrays["close"],
+            iv_open=iv,
+            iv_close=arrays["iv_close"],
+            iv_open_is_previous_close=previous,
+            rate=arrays["rate"],
+            observation=seen,
+            valid=np.asarray(np.isfinite(seen).all(axis=1)),
+        )
+        for array in (*arrays.values(), iv, previous, seen, path.valid):
+            array.flags.writeable = False
+        return path
+
+    @classmethod
+    def from_frame(cls, frame: pl.DataFrame) -> MarketPath:
+        """Build a path of a frame with one row per session.
+
+        Parameters
+        ----------
+        frame
+            Columns ``session``, ``open``, ``close``, ``vix_open``, ``vix_close`` (index points),
+            ``rate`` (decimal), and the ten dimensions of :data:`MARKET_DIMS`. Null and NaN both
+            mean missing; open and close may not be missing.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, or as for :meth:`from_arrays`.
+        """
+        missing = [name for name in (*_PRICES, *MARKET_DIMS) if name not in frame.columns]
+        if missing:
+            raise DataError(
+                f"the market frame lacks the columns {missing}",
+                hint=f"it needs {', '.join((*_PRICES, *MARKET_DIMS))}",
+            )
+        rows = frame.sort("session")
+
+        def column(name: str) -> FloatArray:
+            values = [np.nan if x is None else float(x) for x in rows.get_column(name).to_list()]
+            return np.array(values, dtype=np.float64)
+
+        return cls.from_arrays(
+            rows.get_column("session").to_list(),
+            open=column("open"),
+            close=column("close"),
+            iv_open=column("vix_open") / 100.0,
+            iv_close=column("vix_close") / 100.0,
+            rate=column("rate"),
+            observation=np.column_stack([column(name) for name in MARKET_DIMS]),
+        )
+
+    def window(self, start: int, stop: int) -> MarketPath:
+        """Sessions ``start`` to ``stop`` - 1 as a path of their own."""
+        cut = slice(start, stop)
+        return MarketPath(
+            self.sessions[cut],
+            *(
+                getattr(self, name)[cut]
+                for name in (
+                    "open",
+                    "close",
+                    "iv_open",
+                    "iv_close",
+                    "iv_open_is_previous_close",
+                    "rate",
+                    "observation",
+                    "valid",
+                )
+            ),
+        )
+
+    def index_of(self, session: date) -> int:
+        """Position of a session.
+
+        Raises
+        ------
+        DataError
+            If the path does not have it.
+        """
+        index = bisect_left(self.sessions, session)
+        if index >= len(self) or self.sessions[index] != session:
+            span = f"{self.sessions[0]} to {self.sessions[-1]}" if self.sessions else "nothing"
+            raise DataError(f"session {session} is not on the path, which has {span}")
+        return index
+
+
+def _complete_open(iv_open: FloatArray, iv_close: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Put the previous close where the open is missing; say where."""
+    before = np.concatenate(([np.nan], iv_close[:-1]))
+    previous = np.isnan(iv_open) & ~np.isnan(before)
+    return np.where(previous, before, iv_open), previous
+
+
+def _require_sessions(days: tuple[date, ...]) -> None:
+    if not days:
+        raise DataError("a market path needs at least one session")
+    for before, after in pairwise(days):
+        if after <= before:
+            raise DataError(f"session {after} follows {before}", hint="sort and drop duplicates")
+    strangers = [day for day in days if not is_session(day)]
+    if strangers:
+        raise DataError(f"{strangers[0]} is not a session of XNYS ({len(strangers)} such rows)")
+
+
+def _require_shapes(n: int, arrays: dict[str, FloatArray], observation: FloatArray) -> None:
+    for name, values in arrays.items():
+        if values.shape != (n,):
+            raise DataError(f"{name} has shape {values.shape}, expected ({n},)")
+    if observation.shape != (n, len(MARKET_DIMS)):
+        raise DataError(
+            f"observation has shape {observation.shape}, expected ({n}, {len(MARKET_DIMS)})"
+        )
+
+
+def _require_prices(name: str, days: tuple[date, ...], values: FloatArray) -> None:
+    bad = np.flatnonzero(~(np.isfinite(values) & (values > 0.0)))
+    if bad.size:
+        at = int(bad[0])
+        raise DataError(
+            f"{name} of {days[at]} is {float(values[at])!r} ({bad.size} such sessions)",
+            hint="a session without prices cannot be walked through; leave its row out",
+        )
+
+
+def _require_volatility(name: str, days: tuple[date, ...], values: FloatArray) -> None:
+    bad = np.flatnonzero(~np.isnan(values) & ~((values > 0.0) & (values < MAX_VOLATILITY)))
+    if bad.size:
+        at = int(bad[0])
+        raise DataError(
+            f"{name} of {days[at]} is {float(values[at])!r}, not a volatility as a decimal",
+            hint="divide index points by 100 and leave missing values missing",
+        )
