@@ -1,0 +1,14 @@
+"""The model registry: MLflow behind four verbs, and a spool for when it does not answer.
+
+* :class:`Registry` logs a training, registers its version, moves aliases and fetches weights.
+* :class:`TrainingRecord` is everything that one training has to say, free of MLflow.
+* :class:`Spool` keeps records on disk until MLflow has them.
+
+Importing this package is light; MLflow is imported when a :class:`Registry` is first used.
+"""
+
+from spy_assets.registry.mlflow_registry import FetchedModel, LoggedTraining, Registry
+from spy_assets.registry.records import SeedRun, TrainingRecord
+from spy_assets.registry.spool import Spool
+
+__all__ = ["FetchedModel", "LoggedTraining", "Registry", "SeedRun", "Spool", "TrainingRecord"]

@@ -1,0 +1,166 @@
+"""One training as MLflow runs: a parent, a nested run per seed, a model, its curve and its data."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from spy_assets.registry.records import SeedRun, TrainingRecord
+
+MODEL_NAME = "policy"
+WEIGHTS_FILE = "policy.npz"
+RECORD_TAG = "record_id"
+_SERVING = Path(__file__).with_name("serving.py")
+_BATCH = 1_000  # MLflow's limit of metrics in one request
+_ACTIONS_OF_DAILY = 7
+
+
+def requirements() -> list[str]:
+    """List what the served model needs, at today's versions; MLflow's own guess takes seconds."""
+    return [f"{name}=={version(name)}" for name in ("spy-assets", "mlflow", "numpy", "pydantic")]
+
+
+def publish_runs(client: Any, experiment_id: str, record: TrainingRecord) -> tuple[str, str, str]:
+    """Log runs, curve, data set and model.
+
+    Returns
+    -------
+    tuple
+        Run id of the parent, id of the logged model, and its artifact location.
+    """
+    name = f"{record.model} {record.partition}"
+    parent = client.create_run(
+        experiment_id, run_name=name, tags=_run_tags(record) | {"kind": "training"}
+    ).info.run_id
+    client.log_batch(parent, params=_params(record), metrics=_metrics(record.metrics))
+    client.log_inputs(parent, datasets=[_dataset(record)])
+    for seed_run in record.seeds:
+        _publish_seed(client, experiment_id, parent, record, seed_run)
+    client.log_figure(parent, _learning_curve(record), "learning_curve.png")
+    model = _log_model(parent, record)
+    client.set_terminated(parent)
+    return parent, model.model_id, model.artifact_path
+
+
+def _run_tags(record: TrainingRecord) -> dict[str, str]:
+    keep = ("record_id", "partition", "policy_hash", "contract", "contract_sha256")
+    more = ("lake_snapshot", "dagster_run_id", "dataset_digest")
+    tags = record.version_tags()
+    return {key: tags[key] for key in (*keep, *more)} | {"model": record.registered_name}
+
+
+def _params(record: TrainingRecord) -> list[Any]:
+    from mlflow.entities import Param
+
+    values = dict(record.hyperparameters) | {
+        "chosen_seed": record.seed,
+        "train_start": record.train_start,
+        "train_end": record.train_end,
+    }
+    return [Param(key, str(value)) for key, value in values.items()]
+
+
+def _metrics(values: Mapping[str, float], step: int = 0, at_ms: int | None = None) -> list[Any]:
+    from mlflow.entities import Metric
+
+    now = at_ms if at_ms is not None else int(time.time() * 1_000)
+    return [Metric(key, float(value), now, step) for key, value in values.items()]
+
+
+def _dataset(record: TrainingRecord) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = Dataset(
+        name=f"{record.profile}.{record.partition}",
+        digest=record.dataset_digest[:36],  # MLflow's column holds 36 characters
+        source_type="ducklake",
+        source=f'{{"lake_snapshot": {record.lake_snapshot}}}',
+        profile=f'{{"rows": {record.dataset_rows}, "sha256": "{record.dataset_digest}"}}',
+    )
+    return DatasetInput(data, [InputTag("mlflow.data.context", "training")])
+
+
+def _curve_metrics(run: SeedRun) -> Iterator[Any]:
+    now = int(time.time() * 1_000)
+    for row in run.curve:
+        values = {key: value for key, value in row.items() if key != "timesteps"}
+        yield from _metrics(values, int(row["timesteps"]), now)
+
+
+def _publish_seed(
+    client: Any, experiment_id: str, parent: str, record: TrainingRecord, run: SeedRun
+) -> None:
+    from mlflow.entities import Param
+
+    tags = _run_tags(record) | {"mlflow.parentRunId": parent, "kind": "seed"}
+    run_id = client.create_run(
+        experiment_id,
+        run_name=f"seed {run.seed}",
+        tags=tags | {"policy_hash": run.policy_hash},
+    ).info.run_id
+    client.log_batch(run_id, params=[Param("seed", str(run.seed))], metrics=_metrics(run.metrics))
+    points = list(_curve_metrics(run))
+    for start in range(0, len(points), _BATCH):
+        client.log_batch(run_id, metrics=points[start : start + _BATCH])
+    client.set_terminated(run_id)
+
+
+def _learning_curve(record: TrainingRecord) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for run in record.seeds:
+        for axes, key in ((left, "episode_reward"), (right, "value_loss")):
+            points = [(row["timesteps"], row[key]) for row in run.curve if key in row]
+            axes.plot(*zip(*points, strict=True) if points else ((), ()), label=f"seed {run.seed}")
+    left.set(title="Reward per episode", xlabel="environment steps")
+    right.set(title="Value loss", xlabel="environment steps")
+    if record.seeds:
+        left.legend()
+    figure.suptitle(f"{record.registered_name}, training up to {record.train_end}")
+    return figure
+
+
+def _signature(record: TrainingRecord) -> Any:
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    width, actions = len(record.observation), _ACTIONS_OF_DAILY
+    inputs: list[Any] = [
+        TensorSpec(np.dtype(np.float32), (-1, width), "observation"),
+        TensorSpec(np.dtype(bool), (-1, actions), "mask"),
+    ]
+    outputs: list[Any] = [TensorSpec(np.dtype(np.float64), (-1, actions))]
+    return ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def _log_model(run_id: str, record: TrainingRecord) -> Any:
+    import mlflow
+
+    with TemporaryDirectory() as folder, warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # asks for an input example; a signature is given
+        weights = Path(folder) / WEIGHTS_FILE
+        weights.write_bytes(record.weights)
+        identity = record.identity
+        return mlflow.pyfunc.log_model(
+            name=MODEL_NAME,
+            python_model=str(_SERVING),
+            artifacts={"weights": str(weights)},
+            model_config={
+                "file_sha256": identity.sha256,
+                "file_bytes": identity.size_bytes,
+                "contract": record.contract,
+            },
+            signature=_signature(record),
+            pip_requirements=requirements(),
+            metadata={"observation": list(record.observation)},
+        )

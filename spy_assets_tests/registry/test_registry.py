@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from spy_assets.errors import ModelFileMismatch
+from spy_assets.registry import Registry
+from spy_assets.settings import Settings, load_settings
+from spy_assets_tests.models.policies import ALL, CONTRACT, MIDDLE, random_net, training_record
+from spy_assets_tests.registry.templates import fresh_registry
+
+
+@pytest.fixture
+def registry(settings: Settings) -> Registry:
+    return fresh_registry(settings)
+
+
+def runs(registry: Registry) -> list[Any]:
+    with registry._session() as client:
+        experiment = client.get_experiment_by_name(registry.profile)
+        return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_training_becomes_a_version_with_its_provenance(registry: Registry) -> None:
+    record = training_record()
+    logged = registry.log_training(record)
+    row = registry.versions().row(0, named=True)
+    assert logged.version == row["version"] == "1"
+    assert row["policy_hash"] == record.policy_hash
+    assert (row["train_start"], row["train_end"]) == (date(2014, 1, 2), date(2018, 9, 28))
+    assert (row["lake_snapshot"], row["dagster_run_id"]) == (12, "run-1")
+    assert (row["contract"], row["contract_sha256"]) == (CONTRACT.name, CONTRACT.sha256)
+    assert row["mlflow_run_id"] == logged.run_id
+    assert registry.spool.pending() == []
+
+
+def test_the_same_training_is_the_same_version(registry: Registry) -> None:
+    first = registry.log_training(training_record())
+    assert registry.log_training(training_record()) == first
+    assert registry.versions().height == 1
+    assert len(runs(registry)) == 3
+
+
+def test_another_window_or_policy_is_another_version(registry: Registry) -> None:
+    versions = [
+        registry.log_training(record).version
+        for record in (training_record(), training_record("2018-10-31"), training_record(seed=1))
+    ]
+    assert versions == ["1", "2", "3"]
+    assert registry.versions()["version"].to_list() == versions
+
+
+def test_seeds_are_nested_runs_with_their_curves(registry: Registry) -> None:
+    logged = registry.log_training(training_record())
+    seeds = [run for run in runs(registry) if run.data.tags["kind"] == "seed"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in seeds} == {logged.run_id}
+    assert {run.data.params["seed"] for run in seeds} == {"42", "84"}
+    with registry._session() as client:
+        curve = client.get_metric_history(seeds[0].info.run_id, "value_loss")
+    assert [(m.step, m.value) for m in curve] == [(100 * k, 1 / k) for k in range(1, 6)]
+
+
+def test_the_parent_names_its_data_and_shows_its_curve(registry: Registry) -> None:
+    logged = registry.log_training(training_record())
+    with registry._session() as client:
+        run = client.get_run(logged.run_id)
+        artifacts = {item.path for item in client.list_artifacts(logged.run_id)}
+    assert run.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
+    assert run.data.params["n_steps"] == "1024"
+    assert run.data.tags["lake_snapshot"] == "12"
+    assert run.info.status == "FINISHED"
+    assert "learning_curve.png" in artifacts
+
+
+def test_aliases_move_and_show_in_versions(registry: Registry) -> None:
+    for partition in ("a", "b"):
+        registry.log_training(training_record(partition))
+    assert registry.alias("champion") is None
+    registry.set_alias("champion", "1")
+    registry.set_alias("champion", "2")
+    registry.set_alias("challenger", "1")
+    frame = registry.versions()
+    assert registry.alias("champion") == "2"
+    assert frame["is_active"].to_list() == [False, True]
+    assert frame["aliases"].to_list() == [["challenger"], ["champion"]]
+
+
+def test_a_fetched_version_is_the_policy_that_was_logged(registry: Registry) -> None:
+    registry.log_training(training_record(seed=3))
+    net = registry.load("1")
+    expected = random_net(3).probabilities(MIDDLE, ALL)
+    np.testing.assert_array_equal(net.probabilities(MIDDLE, ALL), expected)
+    assert registry.fetch("1").train_end == date(2018, 9, 28)
+
+
+def test_an_unknown_version_lists_the_known(registry: Registry) -> None:
+    registry.log_training(training_record())
+    with pytest.raises(ModelFileMismatch, match=r"no version '7'; it has \['1'\]"):
+        registry.fetch("7")
+
+
+def test_a_lost_artifact_is_a_model_error(registry: Registry) -> None:
+    registry.log_training(training_record())
+    registry.fetch("1").path.unlink()
+    with pytest.raises(ModelFileMismatch, match=r"policy\.npz"):
+        registry.load("1")
+
+
+def test_mlflow_serves_the_same_probabilities(registry: Registry) -> None:
+    import mlflow
+
+    registry.log_training(training_record())
+    model = mlflow.pyfunc.load_model(f"models:/{registry.name}/1")
+    served = model.predict({"observation": MIDDLE[None], "mask": ALL[None]})
+    np.testing.assert_array_equal(served[0], random_net().probabilities(MIDDLE, ALL))
+
+
+def test_the_signature_refuses_float64(registry: Registry) -> None:
+    import mlflow
+
+    registry.log_training(training_record())
+    model = mlflow.pyfunc.load_model(f"models:/{registry.name}/1")
+    with pytest.raises(mlflow.exceptions.MlflowException, match="float64"):
+        model.predict({"observation": MIDDLE[None].astype(np.float64), "mask": ALL[None]})
+
+
+def test_no_pickle_is_stored_or_allowed(registry: Registry, settings: Settings) -> None:
+    registry.log_training(training_record())
+    files = {path.suffix for path in settings.mlruns_dir.rglob("*") if path.is_file()}
+    assert not files & {".pkl", ".pickle", ".zip", ".cloudpickle"}
+    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_profiles_do_not_see_each_other(settings: Settings, registry: Registry) -> None:
+    registry.log_training(training_record())
+    other = Registry(load_settings(home=settings.home, profile="other"))
+    assert other.versions().is_empty()
+    assert other.versions().schema == registry.versions().schema
+
+
+def test_an_empty_registry_has_a_typed_frame(registry: Registry) -> None:
+    frame = registry.versions()
+    assert frame.schema["train_end"] == pl.Date
+    assert frame.is_empty()
+
+
+def test_runs_that_were_left_half_done_are_replaced(registry: Registry) -> None:
+    record = training_record()
+    with registry._session() as client:
+        experiment = registry._experiment(client)
+        client.create_run(experiment, tags={"record_id": record.record_id})
+    registry.log_training(record)
+    assert sorted(run.data.tags["kind"] for run in runs(registry)) == ["seed", "seed", "training"]
+
+
+def test_importing_the_registry_is_light() -> None:
+    code = (
+        "import sys, spy_assets.registry; heavy = ('mlflow', 'torch', 'polars', 'pandas'); "
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
