@@ -1,0 +1,1 @@
+"""Evaluation: backtests over the one simulator, baselines, statistics, promotion gate, report."""

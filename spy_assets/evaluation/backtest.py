@@ -1,0 +1,263 @@
+"""Run a policy over a market path in the one simulator and keep what it did.
+
+The clock is the simulator's: decide after the close of session D, fill at the open of D+1, mark at
+closes. So the equity curve has one point per session, the capital first, and results of several
+strategies over one path can be paired session by session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from spy_assets.errors import ConfigError, NonFiniteOutput
+from spy_assets.evaluation.statistics import (
+    DailyStatistics,
+    Floats,
+    TradeStatistics,
+    daily_statistics,
+    trade_statistics,
+)
+from spy_assets.simulator.actions import CLOSE, ENTRIES, HOLD
+from spy_assets.simulator.book import DailyConfig, PathBook
+from spy_assets.simulator.costs import PRESETS, CostModel
+from spy_assets.simulator.daily import DailySimulator
+from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules
+from spy_assets.simulator.kernel import Trade
+from spy_assets.simulator.market_path import MarketPath
+
+Observation = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+#: Gives the probability of every action under the mask.
+Probabilities = Callable[[Observation, Mask], npt.NDArray[np.float64]]
+#: Gives the action; it sees nothing but the observation and the mask.
+Act = Callable[[Observation, Mask], int]
+#: Says whether the account may make this entry now; the last argument is its peak equity so far, in
+#: dollars. The risk layer is one.
+EntryFilter = Callable[[DailySimulator, int, float], bool]
+
+_COST_KINDS = frozenset({"commission", "spread", "slippage"})
+
+
+@dataclass(frozen=True)
+class Venue:
+    """Where strategies run against each other: one path, one window, one set of assumptions.
+
+    Attributes
+    ----------
+    path
+        The market.
+    start, stop
+        First decision's session and the one after the last session, as positions on the path.
+    costs, rules, capital, config
+        As for :class:`~spy_assets.simulator.daily.DailySimulator`.
+    """
+
+    path: MarketPath
+    start: int = 0
+    stop: int | None = None
+    costs: CostModel = PRESETS["rltrade"]
+    rules: ExitRules = DEFAULT_RULES
+    capital: float = 10_000.0
+    config: DailyConfig | None = None
+
+    @cached_property
+    def book(self) -> PathBook:
+        """What the runs share; pricing it once makes the tenth run as cheap as the walk itself."""
+        return PathBook(self.path, self.costs, self.config)
+
+    @property
+    def end(self) -> int:
+        """Position after the last session."""
+        return len(self.path) if self.stop is None else self.stop
+
+    @property
+    def sessions(self) -> tuple[date, ...]:
+        """Sessions at whose close equity is measured: all but the first decision's."""
+        return self.path.sessions[self.start + 1 : self.end]
+
+    def simulator(self) -> DailySimulator:
+        """Make a fresh account at the start of the window."""
+        return DailySimulator(
+            self.path,
+            rules=self.rules,
+            capital=self.capital,
+            start=self.start,
+            stop=self.end,
+            book=self.book,
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided after the close of ``session``.
+
+    ``allowed`` are the actions that the mask allowed, ``requested`` what the strategy wanted; the
+    two actions differ where the entry filter said no.
+    """
+
+    session: date
+    action: int
+    requested: int
+    allowed: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class BacktestResult:
+    """One strategy over one path. Dollars throughout.
+
+    ``equity`` has one point more than ``sessions``: the capital first, then the value at each
+    close. ``costs`` are commissions, spreads and slippage, of what is still open too.
+    A result of several ``runs`` has their mean equity and costs, and all their trades.
+    """
+
+    name: str
+    sessions: tuple[date, ...]
+    equity: Floats
+    trades: tuple[Trade, ...]
+    decisions: tuple[Decision, ...]
+    costs: float
+    runs: int = 1
+
+    @property
+    def trade_count(self) -> int:
+        """Closed trades of one run."""
+        return round(len(self.trades) / self.runs)
+
+    @cached_property
+    def daily(self) -> DailyStatistics:
+        """Statistics of daily equity."""
+        return daily_statistics(self.equity)
+
+    @cached_property
+    def trade_statistics(self) -> TradeStatistics:
+        """Statistics of closed trades."""
+        return trade_statistics(np.array([trade.pnl for trade in self.trades], dtype=np.float64))
+
+    @property
+    def daily_pnl(self) -> Floats:
+        """Change of equity in dollars, one number per session."""
+        return np.diff(self.equity)
+
+    @property
+    def returns(self) -> Floats:
+        """Daily returns as decimals."""
+        return np.asarray(np.diff(self.equity) / np.maximum(self.equity[:-1], 1e-9))
+
+
+def run_policy(
+    venue: Venue, act: Act, *, name: str = "policy", entry_filter: EntryFilter | None = None
+) -> BacktestResult:
+    """Walk a strategy over the venue's window.
+
+    Parameters
+    ----------
+    venue
+        Market, window and assumptions.
+    act
+        Asked at every close whose observation is complete; elsewhere the strategy holds.
+    name
+        Name of the result.
+    entry_filter
+        Asked before each entry; an entry that it refuses becomes HOLD. Exits are never filtered.
+
+    Raises
+    ------
+    ConfigError
+        If the window has no session to walk to.
+    """
+    if len(venue.sessions) < 1:
+        raise ConfigError(
+            f"window {venue.start} to {venue.end} has no session after the first decision",
+            hint="give a window of at least two sessions",
+        )
+    simulator = venue.simulator()
+    equity, decisions = [simulator.value], []
+    while not simulator.done:
+        decision = _decide(simulator, act, entry_filter, max(equity))
+        decisions.append(decision)
+        simulator.step(decision.action)
+        equity.append(simulator.value)
+    costs = -sum(entry.amount for entry in simulator.ledger if entry.kind in _COST_KINDS)
+    return BacktestResult(
+        name=name,
+        sessions=venue.sessions,
+        equity=np.array(equity, dtype=np.float64),
+        trades=tuple(simulator.trades),
+        decisions=tuple(decisions),
+        costs=costs,
+    )
+
+
+def entry_rate(result: BacktestResult) -> float:
+    """Share of decisions in which an entry was possible that opened something, 0 to 1."""
+    return _rate(result, lambda decision: bool(set(decision.allowed) & set(ENTRIES)), ENTRIES)
+
+
+def close_rate(result: BacktestResult) -> float:
+    """Share of decisions with an open position that closed it, 0 to 1."""
+    return _rate(result, lambda decision: CLOSE in decision.allowed, (CLOSE,))
+
+
+def _rate(
+    result: BacktestResult, possible: Callable[[Decision], bool], actions: Sequence[int]
+) -> float:
+    chances = [decision for decision in result.decisions if possible(decision)]
+    taken = sum(decision.action in actions for decision in chances)
+    return taken / len(chances) if chances else 0.0
+
+
+def _decide(
+    simulator: DailySimulator, act: Act, entry_filter: EntryFilter | None, peak: float
+) -> Decision:
+    mask = simulator.mask()
+    requested = act(simulator.observe(), mask) if simulator.observation_valid else HOLD
+    action = requested
+    if requested in ENTRIES and entry_filter is not None:
+        action = requested if entry_filter(simulator, requested, peak) else HOLD
+    allowed = tuple(int(number) for number in np.flatnonzero(mask))
+    return Decision(simulator.session, action, requested, allowed)
+
+
+def greedy(probabilities: Probabilities) -> Act:
+    """Turn probabilities into decisions by :func:`choose_action`."""
+
+    def act(observation: Observation, mask: Mask) -> int:
+        return choose_action(probabilities(observation, mask), mask)
+
+    return act
+
+
+def choose_action(probabilities: npt.ArrayLike, mask: npt.ArrayLike) -> int:
+    """Take the most probable allowed action; among equals the one with the lowest number.
+
+    Backtest and live signals both choose by this rule: the same state gives the same action.
+
+    Raises
+    ------
+    NonFiniteOutput
+        If a probability is NaN, infinite or negative, if they do not sum to one, or if an action
+        that the mask forbids has any.
+    ConfigError
+        If the mask allows nothing or has another length.
+    """
+    values = np.asarray(probabilities, dtype=np.float64)
+    allowed = np.asarray(mask, dtype=np.bool_)
+    if values.shape != allowed.shape or not allowed.any():
+        raise ConfigError(
+            f"{values.shape} probabilities, mask {allowed.astype(int).tolist()}",
+            hint="give one probability and one mask entry per action, at least one allowed",
+        )
+    with np.errstate(invalid="ignore"):
+        sound = np.isfinite(values).all() and (values >= 0).all() and abs(values.sum() - 1) <= 1e-4
+    if not sound or (values[~allowed] > 0).any():
+        raise NonFiniteOutput(
+            f"the policy gave {values.tolist()} under mask {allowed.astype(int).tolist()}",
+            hint="hold; check the model's weights and its observation",
+        )
+    return int(np.argmax(np.where(allowed, values, -1.0)))

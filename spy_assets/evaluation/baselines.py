@@ -1,0 +1,117 @@
+"""What anybody can do without a model; a result means nothing until it stands beside these.
+
+    cash                    nothing, ever
+    buy_and_hold            all capital in shares, first open to last close, with their spread
+    random_same_rate        entries and exits at the challenger's own rates, structure by chance
+    always_<structure>      the same structure whenever the account is flat
+
+``always_iron_condor`` is the short-premium baseline: it is the only structure among the daily
+actions that receives a credit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from spy_assets.evaluation.backtest import (
+    Act,
+    BacktestResult,
+    Mask,
+    Observation,
+    Venue,
+    close_rate,
+    entry_rate,
+    run_policy,
+)
+from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD
+
+CASH: Final = "cash"
+BUY_AND_HOLD: Final = "buy_and_hold"
+RANDOM: Final = "random_same_rate"
+DEFAULT_SEEDS: Final = (0, 1, 2, 3, 4)
+#: Half the quoted spread of SPY shares, dollars: it has been one cent wide since decimals (2001).
+SHARE_HALF_SPREAD: Final = 0.005
+
+
+def run_baselines(
+    venue: Venue, challenger: BacktestResult | None = None, *, seeds: Sequence[int] = DEFAULT_SEEDS
+) -> dict[str, BacktestResult]:
+    """Run every baseline over the venue.
+
+    Parameters
+    ----------
+    venue
+        Where the challenger ran.
+    challenger
+        Its result; the random baseline takes its rates from it and is left out without it.
+    seeds
+        Seeds of the random baseline, whose runs are averaged.
+    """
+    results = {CASH: cash(venue), BUY_AND_HOLD: buy_and_hold(venue)}
+    if challenger is not None:
+        results[RANDOM] = random_same_rate(venue, challenger, seeds=seeds)
+    for action in ENTRIES:
+        name = f"always_{DAILY_ACTIONS[action].structure}"
+        results[name] = run_policy(venue, always(action), name=name)
+    return results
+
+
+def cash(venue: Venue) -> BacktestResult:
+    """Hold the capital as it is; no interest, as the simulated accounts earn none either."""
+    equity = np.full(len(venue.sessions) + 1, venue.capital)
+    return BacktestResult(CASH, venue.sessions, equity, (), (), 0.0)
+
+
+def buy_and_hold(venue: Venue) -> BacktestResult:
+    """Buy whole shares at the first open after the decision, sell at the last close."""
+    first, path = venue.start + 1, venue.path
+    price = float(path.open[first]) + SHARE_HALF_SPREAD
+    shares = venue.capital // price
+    value = venue.capital - shares * price + shares * path.close[first : venue.end]
+    cost = shares * SHARE_HALF_SPREAD
+    value[-1] -= cost
+    equity = np.concatenate(([venue.capital], value))
+    return BacktestResult(BUY_AND_HOLD, venue.sessions, equity, (), (), 2 * cost)
+
+
+def random_same_rate(
+    venue: Venue, challenger: BacktestResult, *, seeds: Sequence[int] = DEFAULT_SEEDS
+) -> BacktestResult:
+    """Average of runs that enter and close as often as the challenger, without knowing anything."""
+    enter, leave = entry_rate(challenger), close_rate(challenger)
+    runs = [run_policy(venue, random_entries(enter, leave, seed)) for seed in seeds]
+    return BacktestResult(
+        name=RANDOM,
+        sessions=venue.sessions,
+        equity=np.mean([run.equity for run in runs], axis=0),
+        trades=tuple(trade for run in runs for trade in run.trades),
+        decisions=(),
+        costs=float(np.mean([run.costs for run in runs])),
+        runs=len(runs),
+    )
+
+
+def always(action: int) -> Act:
+    """Make a strategy that takes one entry whenever it is allowed."""
+
+    def act(observation: Observation, mask: Mask) -> int:  # noqa: ARG001 - it looks at nothing
+        return action if mask[action] else HOLD
+
+    return act
+
+
+def random_entries(enter: float, leave: float, seed: int) -> Act:
+    """Make a strategy that enters and closes with these probabilities, structure by chance."""
+    generator = np.random.default_rng(seed)
+
+    def act(observation: Observation, mask: Mask) -> int:  # noqa: ARG001 - it looks at nothing
+        drawn, pick = generator.random(2)
+        if mask[CLOSE]:
+            return CLOSE if drawn < leave else HOLD
+        allowed = [action for action in ENTRIES if mask[action]]
+        return allowed[int(pick * len(allowed))] if allowed and drawn < enter else HOLD
+
+    return act

@@ -1,0 +1,290 @@
+"""The promotion gate: what a challenger must show out of sample before its signals count.
+
+Accepted by ``gate`` if, on the validation window, all of these hold:
+
+1. it traded at least ``min_trades`` times;
+2. the interval of its mean daily net P&L lies above zero, i.e. above cash;
+3. against the incumbent champion the interval of the daily difference lies above zero;
+4. no baseline is significantly better: no interval of the difference lies below zero.
+
+The level is divided among the ``trials`` that were compared on the window (Bonferroni), because the
+best of many noise policies looks good on any window.
+
+If there is no champion at all, a challenger that is not significantly worse than cash may be
+seated for paper signals (``bootstrap``); each of its signals then says that it is unproven, and
+against which baselines. Everything else is ``refused``. "The newest" never wins by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from spy_assets.errors import ConfigError
+from spy_assets.evaluation.backtest import BacktestResult
+from spy_assets.evaluation.statistics import (
+    Interval,
+    bootstrap_difference,
+    bootstrap_mean,
+    deflated_sharpe,
+)
+
+GateBasis = Literal["gate", "bootstrap", "refused"]
+SeedBand = Literal["CONTINUE", "REFINE", "MAJOR"]
+
+POLICY: Final = "policy"
+CHAMPION: Final = "champion"
+CASH: Final = "cash"
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One strategy on the window: its own mean daily P&L, and the challenger's lead over it.
+
+    Dollars a session. ``difference`` is ``None`` in the challenger's own row.
+    """
+
+    strategy: str
+    trades: int
+    net_pnl: float
+    mean_daily: Interval
+    difference: Interval | None
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """The gate's answer with all that it looked at.
+
+    ``reasons`` names each condition with its numbers; ``unbeaten`` the baselines that the
+    challenger was not shown to beat. ``seed_band`` is the seed's own rule
+    (S1-45 to S1-47), for information.
+    """
+
+    accepted: bool
+    basis: GateBasis
+    reasons: tuple[str, ...]
+    unbeaten: tuple[str, ...]
+    table: tuple[GateRow, ...]
+    trials: int
+    level: float
+    deflated_sharpe: float | None
+    seed_band: SeedBand | None
+
+    @property
+    def reason(self) -> str:
+        """All reasons in one line, for ``models.promotions.reason``."""
+        return "; ".join(self.reasons)
+
+    @property
+    def notice(self) -> str | None:
+        """The label that every signal of a bootstrap champion carries, else ``None``."""
+        return self.reasons[0] if self.basis == "bootstrap" else None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The numbers for ``models.promotions.metrics``, ready for JSON."""
+        return {
+            "trials": self.trials,
+            "level": self.level,
+            "deflated_sharpe": self.deflated_sharpe,
+            "seed_band": self.seed_band,
+            "unbeaten": list(self.unbeaten),
+            "table": [_row_metrics(row) for row in self.table],
+        }
+
+
+def promotion_gate(
+    challenger: BacktestResult,
+    champion: BacktestResult | None,
+    baselines: Mapping[str, BacktestResult],
+    *,
+    bootstrap: bool,
+    min_trades: int = 10,
+    level: float = 0.95,
+    trials: int = 1,
+    seed: int = 0,
+) -> GateVerdict:
+    """Decide on a challenger; all results must be of the same sessions.
+
+    Parameters
+    ----------
+    challenger
+        The candidate's run over the validation window, which it was not trained or chosen on.
+    champion
+        The incumbent's run, or ``None`` if there has never been a champion.
+    baselines
+        Name to run; see :func:`spy_assets.evaluation.baselines.run_baselines`.
+    bootstrap
+        Whether a first model may be seated for paper signals.
+    min_trades, level, trials, seed
+        Least trades; level of the two-sided intervals before it is divided; number of candidates
+        compared on this window; seed of the bootstrap.
+
+    Raises
+    ------
+    ConfigError
+        If ``trials`` is below one or a run covers other sessions than the challenger's.
+    """
+    if trials < 1:
+        raise ConfigError(f"trials={trials}", hint="count the challenger itself: at least 1")
+    rivals = dict(baselines) | ({CHAMPION: champion} if champion is not None else {})
+    _require_same_sessions(challenger, rivals)
+    corrected = 1 - (1 - level) / trials
+    table = _table(challenger, rivals, corrected, seed)
+    own, others = table[0], table[1:]
+    conditions = _conditions(own, others, min_trades)
+    unbeaten = tuple(row.strategy for row in others if not _difference(row).above_zero)
+    if not own.mean_daily.above_zero and CASH not in unbeaten:
+        unbeaten = (CASH, *unbeaten)
+    failed = tuple(text for passed, text in conditions if not passed)
+    accepted, basis, reasons = _decide(
+        failed, tuple(text for _, text in conditions), own, champion is None, bootstrap
+    )
+    if basis == "bootstrap":
+        reasons = (f"bootstrap: not shown to beat {', '.join(unbeaten)}", *reasons)
+    returns = challenger.returns
+    return GateVerdict(
+        accepted=accepted,
+        basis=basis,
+        reasons=reasons,
+        unbeaten=unbeaten,
+        table=table,
+        trials=trials,
+        level=corrected,
+        deflated_sharpe=deflated_sharpe(returns, trials=trials),
+        seed_band=seed_band(challenger),
+    )
+
+
+def seed_band(result: BacktestResult) -> SeedBand | None:
+    """Give the seed's week-one rule on the win rate: over 60 % with a profit, 50-60 %, below."""
+    rate = result.trade_statistics.win_rate
+    if rate is None:
+        return None
+    if rate > 0.60 and result.daily.net_pnl > 0:
+        return "CONTINUE"
+    return "REFINE" if rate >= 0.50 else "MAJOR"
+
+
+def evaluation_rows(
+    results: Sequence[BacktestResult], *, level: float = 0.95, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Give the rows of ``models.evaluations`` without model and version, one per strategy."""
+    rows = []
+    for result in results:
+        interval = bootstrap_mean(result.daily_pnl, seed=seed, level=level)
+        daily, trades = result.daily, result.trade_statistics
+        rows.append(
+            {
+                "window_start": result.sessions[0],
+                "window_end": result.sessions[-1],
+                "strategy": result.name,
+                "net_pnl": daily.net_pnl,
+                "mean_daily": interval.estimate,
+                "ci_low": interval.low,
+                "ci_high": interval.high,
+                "sharpe": daily.sharpe,
+                "trades": result.trade_count,
+                "win_rate": trades.win_rate,
+                "max_drawdown": daily.max_drawdown,
+                "costs": result.costs,
+            }
+        )
+    return rows
+
+
+def _table(
+    challenger: BacktestResult, rivals: Mapping[str, BacktestResult], level: float, seed: int
+) -> tuple[GateRow, ...]:
+    rows = [_gate_row(POLICY, challenger, None, level, seed)]
+    rows += [_gate_row(name, run, challenger, level, seed) for name, run in rivals.items()]
+    return tuple(rows)
+
+
+def _gate_row(
+    name: str, run: BacktestResult, challenger: BacktestResult | None, level: float, seed: int
+) -> GateRow:
+    lead = None
+    if challenger is not None:
+        lead = bootstrap_difference(challenger.daily_pnl, run.daily_pnl, seed=seed, level=level)
+    return GateRow(
+        strategy=name,
+        trades=run.trade_count,
+        net_pnl=run.daily.net_pnl,
+        mean_daily=bootstrap_mean(run.daily_pnl, seed=seed, level=level),
+        difference=lead,
+    )
+
+
+def _conditions(own: GateRow, others: Sequence[GateRow], min_trades: int) -> list[tuple[bool, str]]:
+    conditions = [
+        (own.trades >= min_trades, f"{own.trades} trades, least {min_trades}"),
+        (own.mean_daily.above_zero, f"mean daily P&L {_words(own.mean_daily)} against cash"),
+    ]
+    for row in others:
+        lead = _difference(row)
+        if row.strategy == CHAMPION:
+            conditions.append((lead.above_zero, f"lead over the champion {_words(lead)}"))
+        else:
+            conditions.append((not lead.below_zero, f"lead over {row.strategy} {_words(lead)}"))
+    return conditions
+
+
+def _decide(
+    failed: Sequence[str],
+    all_reasons: tuple[str, ...],
+    own: GateRow,
+    no_champion: bool,
+    bootstrap: bool,
+) -> tuple[bool, GateBasis, tuple[str, ...]]:
+    if not failed:
+        return True, "gate", all_reasons
+    why = tuple(f"not shown: {text}" for text in failed)
+    if not no_champion:
+        return False, "refused", why
+    if own.mean_daily.below_zero:
+        return False, "refused", (*why, "significantly worse than cash")
+    if not bootstrap:
+        return False, "refused", (*why, "promotion.bootstrap is off")
+    return True, "bootstrap", ("first model, seated for paper signals only", *why)
+
+
+def _difference(row: GateRow) -> Interval:
+    if row.difference is None:
+        raise ConfigError(f"row {row.strategy!r} has no difference", hint="compare rivals only")
+    return row.difference
+
+
+def _words(interval: Interval) -> str:
+    bounds = f"[{interval.low:.2f}, {interval.high:.2f}]"
+    return f"${interval.estimate:.2f} {bounds} at {interval.level:.1%}"
+
+
+def _row_metrics(row: GateRow) -> dict[str, Any]:
+    difference = row.difference
+    return {
+        "strategy": row.strategy,
+        "trades": row.trades,
+        "net_pnl": row.net_pnl,
+        "mean_daily": row.mean_daily.estimate,
+        "ci": [row.mean_daily.low, row.mean_daily.high],
+        "lead": None if difference is None else difference.estimate,
+        "lead_ci": None if difference is None else [difference.low, difference.high],
+    }
+
+
+def _require_same_sessions(
+    challenger: BacktestResult, rivals: Mapping[str, BacktestResult]
+) -> None:
+    for name, run in rivals.items():
+        if run.sessions != challenger.sessions or not np.isclose(
+            run.equity[0], challenger.equity[0]
+        ):
+            raise ConfigError(
+                f"{name} covers {len(run.sessions)} sessions from ${run.equity[0]:.2f}, the "
+                f"challenger {len(challenger.sessions)} from ${challenger.equity[0]:.2f}",
+                hint="run all strategies over one market path with one capital",
+            )

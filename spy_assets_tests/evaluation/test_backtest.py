@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spy_assets.errors import ConfigError, NonFiniteOutput
+from spy_assets.evaluation import backtest
+from spy_assets.evaluation.baselines import always, random_entries, run_baselines
+from spy_assets.simulator.actions import CLOSE, HOLD
+from spy_assets.simulator.daily import DailySimulator
+from spy_assets_tests.evaluation.markets import random_walk
+
+VENUE = backtest.Venue(random_walk(1))
+ALL = np.ones(7, dtype=bool)
+
+
+def test_equity_is_capital_plus_the_pnl_of_all_trades() -> None:
+    result = backtest.run_policy(VENUE, random_entries(0.5, 0.2, seed=3))
+    assert result.trade_count > 5
+    assert result.equity[0] == VENUE.capital
+    assert result.daily.net_pnl == pytest.approx(sum(trade.pnl for trade in result.trades))
+    assert result.costs == pytest.approx(sum(trade.costs for trade in result.trades))
+
+
+def test_one_decision_and_one_point_per_session() -> None:
+    result = backtest.run_policy(VENUE, always(HOLD))
+    assert len(result.sessions) == len(VENUE.path) - 1 == len(result.decisions)
+    assert len(result.equity) == len(VENUE.path)
+    assert result.daily.net_pnl == 0
+
+
+def test_a_run_repeats_exactly() -> None:
+    runs = [backtest.run_policy(VENUE, random_entries(0.5, 0.2, seed=3)) for _ in range(2)]
+    assert np.array_equal(runs[0].equity, runs[1].equity)
+    assert runs[0].trades == runs[1].trades
+
+
+def test_a_window_starts_afresh() -> None:
+    venue = backtest.Venue(VENUE.path, start=30, stop=50)
+    result = backtest.run_policy(venue, always(0))
+    assert result.sessions == VENUE.path.sessions[31:50]
+    assert all(trade.entry_session in result.sessions for trade in result.trades)
+
+
+def test_a_window_without_sessions_is_refused() -> None:
+    with pytest.raises(ConfigError, match="30 to 31"):
+        backtest.run_policy(backtest.Venue(VENUE.path, start=30, stop=31), always(0))
+
+
+def test_the_policy_is_not_asked_where_an_input_is_missing() -> None:
+    path = random_walk(1)
+    seen = path.observation.copy()
+    seen[10:20, 3] = np.nan
+    hole = type(path).from_arrays(
+        path.sessions, open=path.open, close=path.close, iv_open=path.iv_open,
+        iv_close=path.iv_close, rate=path.rate, observation=seen,
+    )  # fmt: skip
+
+    def act(observation: backtest.Observation, mask: backtest.Mask) -> int:
+        assert np.isfinite(observation).all()
+        return 0 if mask[0] else HOLD
+
+    result = backtest.run_policy(backtest.Venue(hole), act)
+    assert {decision.action for decision in result.decisions[10:20]} == {HOLD}
+
+
+def test_an_entry_filter_blocks_entries_and_never_exits() -> None:
+    asked: list[int] = []
+
+    def refuse_after_first(simulator: DailySimulator, action: int, peak: float) -> bool:
+        asked.append(action)
+        return len(asked) == 1
+
+    act = random_entries(1.0, 1.0, seed=0)
+    result = backtest.run_policy(VENUE, act, entry_filter=refuse_after_first)
+    assert result.trade_count == 1
+    assert CLOSE not in asked
+    assert CLOSE in {decision.action for decision in result.decisions}
+
+
+def test_rates_count_only_real_chances() -> None:
+    result = backtest.run_policy(VENUE, random_entries(1.0, 1.0, seed=0))
+    assert backtest.entry_rate(result) == 1.0
+    assert backtest.close_rate(result) == 1.0
+
+
+def test_the_most_probable_allowed_action_wins_and_ties_go_to_the_lowest() -> None:
+    mask = np.array([False, True, True, False, False, True, False])
+    even = mask / 3
+    assert backtest.choose_action(even, mask) == 1
+    assert backtest.choose_action(np.array([0, 0.2, 0.3, 0, 0, 0.5, 0]), mask) == HOLD
+
+
+@pytest.mark.fault(58)
+@pytest.mark.parametrize(
+    "values",
+    [np.full(7, np.nan), np.full(7, 0.5), np.array([np.inf, 0, 0, 0, 0, 0, 0]), np.zeros(7)],
+)
+def test_output_that_is_no_distribution_is_refused(values: np.ndarray) -> None:
+    with pytest.raises(NonFiniteOutput, match="gave"):
+        backtest.choose_action(values, ALL)
+
+
+def test_probability_on_a_masked_action_is_refused() -> None:
+    mask = ALL.copy()
+    mask[0] = False
+    with pytest.raises(NonFiniteOutput, match="under mask"):
+        backtest.choose_action(np.full(7, 1 / 7), mask)
+
+
+def test_an_empty_mask_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least one allowed"):
+        backtest.choose_action(np.full(7, 1 / 7), np.zeros(7, dtype=bool))
+
+
+def test_greedy_takes_the_probabilities_at_their_word() -> None:
+    act = backtest.greedy(lambda observation, mask: np.eye(7)[CLOSE])
+    assert act(np.zeros(15, np.float32), ALL) == CLOSE
+
+
+def test_every_baseline_is_there() -> None:
+    challenger = backtest.run_policy(VENUE, random_entries(0.5, 0.2, seed=3))
+    names = set(run_baselines(VENUE, challenger))
+    assert names == {
+        "cash", "buy_and_hold", "random_same_rate", "always_long_call", "always_long_put",
+        "always_bull_call_debit", "always_bear_put_debit", "always_iron_condor",
+    }  # fmt: skip
+
+
+def test_buy_and_hold_earns_the_market_less_the_spread() -> None:
+    held = run_baselines(VENUE)["buy_and_hold"]
+    path = VENUE.path
+    shares = 10_000 // (path.open[1] + 0.005)
+    assert held.daily.net_pnl == pytest.approx(shares * (path.close[-1] - path.open[1] - 0.01))
+    assert held.costs == pytest.approx(shares * 0.01)
+
+
+def test_the_random_baseline_trades_as_often_as_the_challenger() -> None:
+    challenger = backtest.run_policy(VENUE, random_entries(0.3, 0.2, seed=3))
+    rival = run_baselines(VENUE, challenger)["random_same_rate"]
+    assert rival.runs == 5
+    assert rival.trade_count == pytest.approx(challenger.trade_count, rel=0.4)
+
+
+def test_cash_never_moves() -> None:
+    result = run_baselines(VENUE)["cash"]
+    assert not result.daily_pnl.any()
+    assert result.trade_count == 0

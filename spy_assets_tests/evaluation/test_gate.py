@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pytest
+
+from spy_assets.errors import ConfigError
+from spy_assets.evaluation.backtest import BacktestResult, Venue, greedy, run_policy
+from spy_assets.evaluation.baselines import random_entries, run_baselines
+from spy_assets.evaluation.gate import evaluation_rows, promotion_gate, seed_band
+from spy_assets.sessions import next_session, sessions_between
+from spy_assets_tests.evaluation.markets import random_walk
+
+FIRST = date(2016, 1, 4)
+SESSIONS = tuple(sessions_between(FIRST, next_session(FIRST, 59)))
+TRADED = run_policy(Venue(random_walk(5, 60)), random_entries(0.9, 0.5, seed=1)).trades
+
+
+def result(
+    mean: float, *, spread: float = 10.0, seed: int = 0, name: str = "policy"
+) -> BacktestResult:
+    """A run whose daily P&L has this mean in the sample."""
+    pnl = np.random.default_rng(seed).normal(0, spread, len(SESSIONS))
+    pnl += mean - pnl.mean()
+    equity = 10_000 + np.concatenate(([0.0], pnl.cumsum()))
+    return BacktestResult(name, SESSIONS, equity, TRADED, (), 100.0)
+
+
+CASH = {"cash": result(0.0, spread=0.0, name="cash")}
+
+
+def test_a_real_edge_is_accepted_by_the_gate() -> None:
+    verdict = promotion_gate(result(20.0), None, CASH, bootstrap=False)
+    assert (verdict.accepted, verdict.basis) == (True, "gate")
+    assert verdict.notice is None
+    assert verdict.unbeaten == ()
+
+
+def test_a_first_model_without_proof_is_seated_and_says_so() -> None:
+    verdict = promotion_gate(result(0.5), None, CASH, bootstrap=True)
+    assert (verdict.accepted, verdict.basis) == (True, "bootstrap")
+    assert verdict.notice == "bootstrap: not shown to beat cash"
+    assert "paper" in verdict.reason
+
+
+def test_without_the_setting_a_first_model_needs_proof() -> None:
+    verdict = promotion_gate(result(0.5), None, CASH, bootstrap=False)
+    assert (verdict.accepted, verdict.basis) == (False, "refused")
+
+
+def test_a_model_that_loses_significantly_is_never_seated() -> None:
+    verdict = promotion_gate(result(-20.0), None, CASH, bootstrap=True)
+    assert (verdict.accepted, verdict.basis) == (False, "refused")
+    assert "worse than cash" in verdict.reason
+
+
+def test_bootstrap_is_only_for_the_very_first_model() -> None:
+    verdict = promotion_gate(result(0.5), result(-1.0, seed=9), CASH, bootstrap=True)
+    assert (verdict.accepted, verdict.basis) == (False, "refused")
+
+
+def test_the_challenger_must_beat_the_champion() -> None:
+    challenger, champion = result(20.0), result(20.5, seed=4)
+    verdict = promotion_gate(challenger, champion, CASH, bootstrap=True)
+    assert not verdict.accepted
+    assert "lead over the champion" in verdict.reason
+
+
+def test_a_much_better_baseline_stops_promotion() -> None:
+    rivals = CASH | {"buy_and_hold": result(80.0, seed=3, name="buy_and_hold")}
+    verdict = promotion_gate(result(20.0), None, rivals, bootstrap=False)
+    assert not verdict.accepted
+    assert "lead over buy_and_hold" in verdict.reason
+
+
+def test_too_few_trades_prove_nothing() -> None:
+    few = replace(result(20.0), trades=TRADED[:3])
+    verdict = promotion_gate(few, None, CASH, bootstrap=False)
+    assert not verdict.accepted
+    assert "3 trades, least 10" in verdict.reason
+
+
+def test_more_trials_ask_for_more() -> None:
+    once = promotion_gate(result(3.2), None, CASH, bootstrap=False)
+    often = promotion_gate(result(3.2), None, CASH, bootstrap=False, trials=50)
+    assert (once.accepted, often.accepted) == (True, False)
+    assert often.level == pytest.approx(1 - 0.05 / 50)
+
+
+def test_runs_of_other_sessions_are_refused() -> None:
+    other = replace(result(1.0), sessions=SESSIONS[1:], equity=np.full(60, 10_000.0))
+    with pytest.raises(ConfigError, match="59 sessions"):
+        promotion_gate(result(1.0), None, {"other": other}, bootstrap=False)
+
+
+def test_no_trials_are_refused() -> None:
+    with pytest.raises(ConfigError, match="trials=0"):
+        promotion_gate(result(1.0), None, CASH, bootstrap=False, trials=0)
+
+
+def test_metrics_are_json_and_rows_are_evaluations() -> None:
+    verdict = promotion_gate(result(20.0), None, CASH, bootstrap=False)
+    assert json.loads(json.dumps(verdict.metrics))["table"][1]["strategy"] == "cash"
+    rows = evaluation_rows([result(20.0), *CASH.values()])
+    assert [row["strategy"] for row in rows] == ["policy", "cash"]
+    assert rows[0]["ci_low"] < rows[0]["mean_daily"] < rows[0]["ci_high"]
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "band"),
+    [(7, 3, "CONTINUE"), (6, 4, "REFINE"), (4, 6, "MAJOR"), (0, 0, None)],
+)
+def test_the_seeds_own_bands(wins: int, losses: int, band: str | None) -> None:
+    trades = tuple(replace(TRADED[0], pnl=1.0) for _ in range(wins))
+    trades += tuple(replace(TRADED[0], pnl=-1.0) for _ in range(losses))
+    assert seed_band(replace(result(1.0), trades=trades)) == band
+
+
+def test_no_noise_policy_on_a_random_walk_passes_the_gate() -> None:
+    accepted = []
+    for market in range(3):
+        venue = Venue(random_walk(100 + market))
+        for number in range(4):
+            weights = np.random.default_rng(number).normal(size=(15, 7))
+            challenger = run_policy(venue, greedy(_noise_policy(weights)))
+            rivals = run_baselines(venue, challenger, seeds=(0, 1))
+            verdict = promotion_gate(challenger, None, rivals, bootstrap=True, trials=4)
+            accepted.append(verdict.basis)
+    assert len(accepted) == 12
+    assert "gate" not in accepted
+
+
+def _noise_policy(weights: np.ndarray):  # type: ignore[no-untyped-def]
+    def probabilities(observation: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        scores = np.where(mask, np.exp((observation - 0.5) @ weights), 0.0)
+        return np.asarray(scores / scores.sum())
+
+    return probabilities
