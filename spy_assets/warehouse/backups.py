@@ -1,0 +1,240 @@
+"""Backup and restore of a profile: lake, catalogue, Dagster's home and MLflow together.
+
+<dest>/manifest.json     profile, source, snapshot, and SHA-256 of every file
+<dest>/catalogue.sqlite  or catalogue.dump (pg_dump) for a Postgres catalogue
+<dest>/lake/ dagster/ mlruns/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from spy_assets.clock import utc_now
+from spy_assets.errors import ChecksumMismatch, ProfileMismatch, WarehouseError
+from spy_assets.settings import Settings
+from spy_assets.warehouse.connection import is_postgres, metadata_schema, open_catalogue
+from spy_assets.warehouse.copies import backup_sqlite
+from spy_assets.warehouse.files import lake_root, list_files, sha256_of
+from spy_assets.warehouse.locking import write_lock
+
+MANIFEST = "manifest.json"
+_SQLITE_SUFFIXES = (".db", ".sqlite")
+_SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True)
+class BackupReport:
+    """A backup: where it is, how many files of how many bytes, and the lake's snapshot."""
+
+    path: Path
+    files: int
+    bytes: int
+    snapshot: int
+
+
+def backup(settings: Settings, dest: Path) -> BackupReport:
+    """Copy the profile to a new folder: under the write lock, SQLite by its backup API.
+
+    Raises
+    ------
+    WarehouseError
+        If ``dest`` is not empty, or a database cannot be copied.
+    """
+    dest = Path(dest)
+    if dest.exists() and any(dest.iterdir()):
+        raise WarehouseError(f"{dest} is not empty", hint="name a new folder for the backup")
+    partial = dest.with_name(dest.name + ".partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    with write_lock(settings, ("meta.backup",)):
+        _copy_catalogue(settings, partial)  # before the files: later ones do no harm
+        with open_catalogue(settings) as catalogue:
+            snapshot = int(catalogue.query("SELECT max(snapshot_id) FROM ducklake_snapshot")[0][0])
+            files = [file.path for file in list_files(catalogue, settings)]
+        for path in files:
+            _copy_file(lake_root(settings) / path, partial / "lake" / path)
+    _copy_tree(settings.dagster_home, partial / "dagster")
+    _copy_tree(settings.mlruns_dir, partial / "mlruns")
+    report = _write_manifest(settings, partial, dest, snapshot)
+    if dest.exists():
+        dest.rmdir()
+    partial.replace(dest)
+    return report
+
+
+def _copy_catalogue(settings: Settings, dest: Path) -> None:
+    if not is_postgres(settings):
+        backup_sqlite(settings.catalogue_path, dest / "catalogue.sqlite")
+        return
+    dump = ["-Fc", "-n", metadata_schema(settings), "-f", str(dest / "catalogue.dump")]
+    _postgres_tool("pg_dump", settings, dump)
+
+
+def _postgres_tool(program: str, settings: Settings, arguments: list[str]) -> None:
+    from psycopg2.extensions import make_dsn, parse_dsn
+
+    parts = parse_dsn(str(settings.catalogue))
+    # The password goes by the environment, as everybody may see a command line.
+    environment = os.environ | {"PGPASSWORD": parts.pop("password", "")}
+    command = [program, "-d", make_dsn(**parts), *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603 - Postgres' own program
+            command, capture_output=True, text=True, check=False, env=environment
+        )
+    except FileNotFoundError as error:
+        raise WarehouseError(
+            f"{program} is not on the PATH", hint="install the Postgres client tools"
+        ) from error
+    if done.returncode != 0:
+        raise WarehouseError(f"{program} failed: {done.stderr.strip()[-500:]}")
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix in _SQLITE_SUFFIXES:
+        backup_sqlite(source, target)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    for path in _files(source):
+        if not path.name.endswith(_SQLITE_SIDE_FILES):
+            _copy_file(path, target / path.relative_to(source))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(root):
+        for name in sorted(names):
+            path = Path(folder) / name
+            if path.is_file():  # sockets of a running server are not kept
+                yield path
+
+
+def _write_manifest(settings: Settings, partial: Path, dest: Path, snapshot: int) -> BackupReport:
+    sums = {str(path.relative_to(partial)): sha256_of(path) for path in _files(partial)}
+    manifest = {
+        "profile": settings.profile_name,
+        "source": settings.source,
+        "snapshot": snapshot,
+        "made": utc_now().isoformat(),
+        "sha256": sums,
+    }
+    size = sum(path.stat().st_size for path in _files(partial))
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+    return BackupReport(dest, len(sums), size, snapshot)
+
+
+def check_backup(src: Path) -> dict[str, object]:
+    """Verify every file of a backup; returns its manifest.
+
+    Raises
+    ------
+    WarehouseError
+        If ``src`` is no backup.
+    ChecksumMismatch
+        Naming the files that are missing or changed.
+    """
+    path = Path(src) / MANIFEST
+    if not path.exists():
+        raise WarehouseError(f"{src} is no backup: it has no {MANIFEST}")
+    manifest: dict[str, object] = json.loads(path.read_text())
+    sums = manifest["sha256"]
+    assert isinstance(sums, dict)
+    bad = [
+        name
+        for name, expected in sums.items()
+        if not (Path(src) / name).is_file() or sha256_of(Path(src) / name) != expected
+    ]
+    if bad:
+        raise ChecksumMismatch(
+            f"the backup {src} is damaged: {', '.join(bad[:10])} ({len(bad)} in all)",
+            hint="take an older backup",
+        )
+    return manifest
+
+
+def restore(settings: Settings, src: Path, *, force: bool = False) -> int:
+    """Restore a backup into the profile's data root; returns the lake's snapshot id.
+
+    Everything is verified before anything is replaced. Stop every process of the profile first.
+
+    Parameters
+    ----------
+    force
+        Replace an existing lake, DAGSTER_HOME and MLflow folder; else a profile that has a lake, or
+        an MLflow folder that has runs, is an error.
+
+    Raises
+    ------
+    ProfileMismatch
+        If the backup was made with another source.
+    """
+    src = Path(src)
+    manifest = check_backup(src)
+    if manifest["source"] != settings.source:
+        raise ProfileMismatch(
+            f"the backup holds source {manifest['source']!r}, not {settings.source!r}",
+            hint=f"set SPY_SOURCE={manifest['source']}",
+        )
+    with write_lock(settings, ("meta.backup",)):
+        places = _places(settings)
+        taken = [str(place) for place in places.values() if _occupied(place)]
+        if taken and not force:
+            raise WarehouseError(
+                f"{', '.join(taken)} hold data already",
+                hint="restore into a new SPY_HOME, or pass force=True to replace them",
+            )
+        for name, place in places.items():
+            _replace(src / name, place)
+        _restore_catalogue(settings, src)
+    return int(str(manifest["snapshot"]))
+
+
+def _places(settings: Settings) -> dict[str, Path]:
+    return {
+        "lake": lake_root(settings),
+        "dagster": settings.dagster_home,
+        "mlruns": settings.mlruns_dir,
+    }
+
+
+def _occupied(place: Path) -> bool:
+    return any(path.name not in ("README.md", ".gitkeep") for path in _files(place))
+
+
+def _replace(source: Path, place: Path) -> None:
+    """Swap a folder for its copy in the backup; the old one goes only when the new one is whole."""
+    fresh = place.with_name(place.name + ".restored")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    if source.exists():
+        shutil.copytree(source, fresh, dirs_exist_ok=True)
+    old = place.with_name(place.name + ".replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.replace(old)
+    fresh.replace(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore_catalogue(settings: Settings, src: Path) -> None:
+    if is_postgres(settings):
+        _postgres_tool(
+            "pg_restore", settings, ["--clean", "--if-exists", str(src / "catalogue.dump")]
+        )
+        return
+    path = settings.catalogue_path
+    for suffix in _SQLITE_SIDE_FILES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    shutil.rmtree(settings.root / "catalogue_copies", ignore_errors=True)
+    fresh = path.with_suffix(".restored")
+    shutil.copyfile(src / "catalogue.sqlite", fresh)
+    fresh.replace(path)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from spy_assets.errors import ChecksumMismatch, ProfileMismatch, WarehouseError
+from spy_assets.settings import Settings, load_settings
+from spy_assets.warehouse import Warehouse, backup, restore, verify
+from spy_assets_tests.warehouse.frames import BARS, NOW, bars
+
+
+@pytest.fixture
+def saved(warehouse: Warehouse, settings: Settings, tmp_path: Path) -> Path:
+    """A backup of a profile with bars, a Dagster home, and an MLflow database in use."""
+    warehouse.write(BARS, bars(), ingested_at=NOW)
+    (settings.dagster_home / "storage").mkdir(parents=True)
+    (settings.dagster_home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    settings.mlruns_dir.mkdir()
+    database = sqlite3.connect(settings.mlruns_dir / "mlflow.db")
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("CREATE TABLE runs AS SELECT 'r1' AS id")
+    database.commit()
+    backup(settings, tmp_path / "backup")
+    database.close()
+    return tmp_path / "backup"
+
+
+def test_lake_dagster_and_mlflow_come_back_together(saved: Path, warehouse, tmp_path: Path):
+    other = load_settings(home=tmp_path / "other")
+    assert restore(other, saved) == warehouse.snapshot_id()
+    with Warehouse.open(other) as lake:
+        assert lake.history(BARS.name).equals(warehouse.history(BARS.name))
+    assert verify(other).ok
+    assert (other.dagster_home / "dagster.yaml").read_text().startswith("telemetry")
+    runs = sqlite3.connect(other.mlruns_dir / "mlflow.db").execute("SELECT id FROM runs")
+    assert runs.fetchall() == [("r1",)]
+
+
+def test_the_manifest_sums_every_file(saved: Path):
+    manifest = json.loads((saved / "manifest.json").read_text())
+    files = {str(p.relative_to(saved)) for p in saved.rglob("*") if p.is_file()}
+    assert set(manifest["sha256"]) == files - {"manifest.json"}
+    assert manifest["source"] == "sample"
+
+
+def test_an_existing_lake_is_not_overwritten_without_force(saved: Path, settings: Settings):
+    with pytest.raises(WarehouseError, match="hold data already"):
+        restore(settings, saved)
+
+
+def test_force_replaces_it(saved: Path, warehouse: Warehouse, settings: Settings):
+    warehouse.write(BARS, bars(5), ingested_at=NOW)
+    warehouse.close()
+    restore(settings, saved, force=True)
+    with Warehouse.open(settings) as lake:
+        assert lake.row_count(BARS.name) == 3
+        assert lake.write(BARS, bars(5), ingested_at=NOW).inserted == 2
+
+
+def test_a_changed_backup_is_refused_before_anything_happens(saved: Path, tmp_path: Path):
+    (saved / "mlruns/mlflow.db").write_bytes(b"other")
+    other = load_settings(home=tmp_path / "other")
+    with pytest.raises(ChecksumMismatch, match=r"mlruns/mlflow\.db"):
+        restore(other, saved)
+    assert not other.root.exists()
+
+
+def test_a_backup_of_another_source_is_refused(saved: Path, tmp_path: Path):
+    other = load_settings(home=tmp_path / "other", source="yfinance")
+    with pytest.raises(ProfileMismatch, match="'sample', not 'yfinance'"):
+        restore(other, saved)
+
+
+def test_what_is_no_backup_is_refused(settings: Settings, tmp_path: Path):
+    with pytest.raises(WarehouseError, match="no backup"):
+        restore(settings, tmp_path)
+
+
+def test_a_backup_needs_an_empty_folder(saved: Path, settings: Settings):
+    with pytest.raises(WarehouseError, match="not empty"):
+        backup(settings, saved)
