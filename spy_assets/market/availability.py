@@ -1,0 +1,113 @@
+"""When a row could first be known: nominal publication times.
+
+    daily bar            close of the session + 15 minutes
+    crypto daily bar     end of the UTC day + 15 minutes
+    volatility index     close of the session + 30 minutes (VIX is calculated until 16:15 New York)
+    put/call volumes     open of the next session (published in the night)
+    interest rate        16:15 New York on the session after the observation date (the H.15 release)
+    minute bar           end of the bar
+
+A value that is revised later gets its ingest time instead; the warehouse sees to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+
+from spy_assets.errors import DataError
+from spy_assets.market.schemas import TIMESTAMP, Dataset
+from spy_assets.sessions import NEW_YORK, is_session, next_session, session_close, session_open
+
+DAILY_BAR_LAG = timedelta(minutes=15)
+VOLATILITY_LAG = timedelta(minutes=30)
+#: Time in New York of the Federal Reserve's daily H.15 release.
+RATE_RELEASE = time(16, 15)
+
+
+def is_crypto(symbol: str) -> bool:
+    """Whether the symbol trades round the clock, so that its session is a UTC day.
+
+    >>> is_crypto("BTC-USD"), is_crypto("SPY")
+    (True, False)
+    """
+    return symbol.endswith("-USD")
+
+
+def utc_day_end(day: date) -> datetime:
+    """The end of a UTC day, which is the event time of a daily crypto bar."""
+    return datetime.combine(day + timedelta(days=1), time(0), UTC)
+
+
+def _observation_end(day: date) -> datetime:
+    if is_session(day):
+        return session_close(day)
+    return datetime.combine(day, time(16), NEW_YORK).astimezone(UTC)
+
+
+def event_time(dataset: Dataset, day: date, symbol: str = "") -> datetime:
+    """The moment that the row of `day` describes, UTC; for minute bars use the bar's end.
+
+    Raises
+    ------
+    ConfigError
+        If the data set has one row per session and `day` is not a session.
+    """
+    if dataset == "daily_bars" and is_crypto(symbol):
+        return utc_day_end(day)
+    if dataset == "rates":
+        return _observation_end(day)
+    return session_close(day)
+
+
+def available_at(dataset: Dataset, day: date, symbol: str = "") -> datetime:
+    """The moment from which the row of `day` could be known, UTC; not for minute bars.
+
+    >>> available_at("daily_bars", date(2018, 11, 23)).isoformat()
+    '2018-11-23T18:15:00+00:00'
+    """
+    if dataset == "daily_bars":
+        return event_time(dataset, day, symbol) + DAILY_BAR_LAG
+    if dataset == "volatility":
+        return session_close(day) + VOLATILITY_LAG
+    if dataset == "put_call":
+        return session_open(next_session(day))
+    if dataset == "rates":
+        return datetime.combine(next_session(day), RATE_RELEASE, NEW_YORK).astimezone(UTC)
+    raise DataError(
+        f"{dataset} rows have no availability by day ({day})",
+        hint="a minute bar is available at its end: use with_availability",
+    )
+
+
+_DayTime = Callable[[Dataset, date, str], datetime]
+
+
+def _by_day(frame: pl.DataFrame, dataset: Dataset, column: str, moment: _DayTime) -> pl.DataFrame:
+    """Add a column that depends on the session and on whether the symbol is crypto."""
+    crypto = pl.lit(False)
+    if dataset == "daily_bars":
+        crypto = pl.col("symbol").str.ends_with("-USD")
+    keyed = frame.with_columns(crypto.alias("_crypto"))
+    days = keyed.select("session", "_crypto").unique()
+    moments = [moment(dataset, day, "-USD" if coin else "") for day, coin in days.iter_rows()]
+    stamps = days.with_columns(pl.Series(column, moments, dtype=TIMESTAMP))
+    joined = keyed.join(stamps, on=["session", "_crypto"], how="left", maintain_order="left")
+    return joined.drop("_crypto")
+
+
+def with_event_time(frame: pl.DataFrame, dataset: Dataset, *, minutes: int = 1) -> pl.DataFrame:
+    """Add `event_time`; every session in the frame must be one. Bars last `minutes`."""
+    if dataset == "minute_bars":
+        end = (pl.col("bar_start") + pl.duration(minutes=minutes)).cast(TIMESTAMP)
+        return frame.with_columns(end.alias("event_time"))
+    return _by_day(frame, dataset, "event_time", event_time)
+
+
+def with_availability(frame: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
+    """Add `available_at` to a frame that has `session` and `event_time`."""
+    if dataset == "minute_bars":
+        return frame.with_columns(pl.col("event_time").alias("available_at"))
+    return _by_day(frame, dataset, "available_at", available_at)
