@@ -1,0 +1,1 @@
+"""Features: Polars indicators, observation contracts, the rule regime, the look-ahead audit."""
