@@ -45,4 +45,5 @@ def clock_skew_s(url: str, *, timeout_s: float = 5.0) -> float:
             hint="set SPY_LIVE__CLOCK_URL to another",
         )
     middle = before + (after - before) / 2
-    return (middle - parsedate_to_datetime(header)).total_seconds() - 0.5
+    skew: float = (middle - parsedate_to_datetime(header)).total_seconds()
+    return skew - 0.5

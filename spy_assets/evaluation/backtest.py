@@ -41,7 +41,8 @@ Act = Callable[[Observation, Mask], int]
 #: dollars. The risk layer is one.
 EntryFilter = Callable[[DailySimulator, int, float], bool]
 
-_COST_KINDS = frozenset({"commission", "spread", "slippage"})
+#: Ledger kinds that are costs.
+COST_KINDS = frozenset({"commission", "spread", "slippage"})
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def run_policy(
         decisions.append(decision)
         simulator.step(decision.action)
         equity.append(simulator.value)
-    costs = -sum(entry.amount for entry in simulator.ledger if entry.kind in _COST_KINDS)
+    costs = -sum(entry.amount for entry in simulator.ledger if entry.kind in COST_KINDS)
     return BacktestResult(
         name=name,
         sessions=venue.sessions,

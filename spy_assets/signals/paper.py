@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from spy_assets.evaluation.backtest import COST_KINDS, BacktestResult, Decision
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.sessions import decision_time
 from spy_assets.signals.build import (
@@ -95,15 +96,21 @@ class PaperAccount:
             close_at_end=False,
         )
         self.peak = setup.capital
+        self._equity = [setup.capital]
+        self._decisions: list[Decision] = []
 
     def decide(self, action: int, size: int) -> None:
         """Queue the decision of the present session and walk to the next, if there is one."""
         self._size.units = size
-        if self.simulator.done:
-            self.simulator.decide(action)
+        simulator = self.simulator
+        allowed = tuple(int(one) for one in np.flatnonzero(simulator.mask()))
+        self._decisions.append(Decision(simulator.session, action, action, allowed))
+        if simulator.done:
+            simulator.decide(action)
             return
-        self.simulator.step(action)
-        self.peak = max(self.peak, self.simulator.value)
+        simulator.step(action)
+        self._equity.append(simulator.value)
+        self.peak = max(self.peak, simulator.value)
 
     def walk_to(self, session: date, recorded: Mapping[date, Recorded]) -> None:
         """Follow the recorded decisions up to the close of ``session``; none recorded is HOLD."""
@@ -119,6 +126,18 @@ class PaperAccount:
     def finish(self, recorded: Mapping[date, Recorded]) -> None:
         """Follow the recorded decisions to the end of the market."""
         self.walk_to(self.path.sessions[-1], recorded)
+
+    def result(self, name: str) -> BacktestResult:
+        """The walk so far as a backtest, to stand beside baselines; an open position is marked."""
+        costs = -sum(entry.amount for entry in self.simulator.ledger if entry.kind in COST_KINDS)
+        return BacktestResult(
+            name=name,
+            sessions=self.path.sessions[1 : len(self._equity)],
+            equity=np.array(self._equity, dtype=np.float64),
+            trades=tuple(self.simulator.trades),
+            decisions=tuple(self._decisions[: len(self._equity) - 1]),
+            costs=costs,
+        )
 
     def as_input(self) -> AccountInput:
         """The account as the model and the risk rules see it."""

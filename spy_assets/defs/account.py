@@ -1,0 +1,151 @@
+"""The account of the settings: the same limits, costs and clock in training, evaluation and live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from spy_assets.sessions import decision_time, next_session, session_open
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from spy_assets.errors import ModelError
+    from spy_assets.evaluation.backtest import Venue
+    from spy_assets.models.policy.train import Trading
+    from spy_assets.models.policy.windows import Windows
+    from spy_assets.registry import Registry
+    from spy_assets.settings import Settings
+    from spy_assets.signals.build import ChampionPolicy, Desk
+    from spy_assets.signals.champion import Champion
+    from spy_assets.signals.paper import PaperSetup, Recorded
+    from spy_assets.simulator.market_path import MarketPath
+    from spy_assets.warehouse import Warehouse
+
+
+def desk(settings: Settings) -> Desk:
+    """Limits, costs, exit rules and fill clock of the settings."""
+    from spy_assets.signals.build import Desk
+    from spy_assets.signals.risk import RiskLimits, RiskSizing
+    from spy_assets.simulator.book import DailyConfig
+    from spy_assets.simulator.costs import PRESETS
+
+    risk = settings.risk
+    limits = RiskLimits(
+        max_drawdown=risk.max_drawdown,
+        max_clock_skew_s=risk.max_clock_skew_s,
+        max_staleness_sessions=risk.max_staleness_sessions,
+        max_model_age_sessions=settings.train.max_age_sessions,
+        risk_fraction=risk.risk_fraction,
+        max_contracts=risk.max_contracts,
+        min_confidence=risk.min_confidence,
+    )
+    config = DailyConfig(fill=settings.fill, sizing=RiskSizing(limits), root=settings.symbol)
+    return Desk(limits=limits, costs=PRESETS[settings.costs], config=config)
+
+
+def paper_setup(settings: Settings) -> PaperSetup:
+    """What the paper account starts with."""
+    from spy_assets.signals.paper import PaperSetup
+
+    own = desk(settings)
+    return PaperSetup(settings.symbol, settings.source, own, settings.risk.capital, own.config)
+
+
+def trading(settings: Settings) -> Trading:
+    """The account that a policy is trained on."""
+    from spy_assets.models.policy.train import Trading
+
+    own = desk(settings)
+    return Trading(own.costs, own.rules, settings.risk.capital, own.config)
+
+
+def market_path(lake: Warehouse, settings: Settings, session: date) -> MarketPath:
+    """The market up to ``session`` as it was known at its decision time."""
+    from spy_assets.simulator.market_path import MarketPath
+
+    rows = lake.read(
+        "features.daily_15",
+        as_of=decision_time(session),
+        where="symbol = ? AND session <= ?",
+        params=(settings.symbol, session),
+    )
+    return MarketPath.from_frame(rows)
+
+
+def windows(lake: Warehouse, settings: Settings, session: date) -> Windows:
+    """Training and validation windows that end with ``session``."""
+    from spy_assets.models.policy.windows import split_windows
+
+    return split_windows(
+        market_path(lake, settings, session),
+        validation_sessions=settings.train.validation_sessions,
+        purge_sessions=settings.train.purge_sessions,
+    )
+
+
+def venue(settings: Settings, cut: Windows) -> Venue:
+    """Where a challenger and its baselines run against each other: the validation window."""
+    from spy_assets.evaluation.backtest import Venue
+
+    own = desk(settings)
+    return Venue(
+        cut.path,
+        cut.validation_start,
+        None,
+        own.costs,
+        own.rules,
+        settings.risk.capital,
+        own.config,
+    )
+
+
+def policy_of(registry: Registry, champion: Champion) -> ChampionPolicy:
+    """The champion's network, its file checked against the registry.
+
+    A version of another contract is handed on with its own hash, for the signal to hold with that
+    reason; a file that is not the registered one raises.
+    """
+    from spy_assets.errors import ContractMismatch
+    from spy_assets.signals.build import ChampionPolicy
+
+    known = registry.versions().filter(version=champion.version).row(0, named=True)
+    contract, sha256 = known["contract"], known["contract_sha256"]
+    try:
+        probabilities = registry.load(champion.version).probabilities
+    except ContractMismatch as error:
+        probabilities = _refusing(error)
+    return ChampionPolicy(champion, probabilities, contract, sha256)
+
+
+def _refusing(error: ModelError) -> Callable[..., Any]:
+    """A policy that cannot be asked, only refused."""
+
+    def refuse(*_observation_and_mask: object) -> Any:
+        raise error
+
+    return refuse
+
+
+def versions_of(lake: Warehouse, table: str, symbol: str) -> pl.DataFrame:
+    """All versions of one symbol's rows of a feature table."""
+    return lake.execute(f"SELECT * FROM {table} WHERE symbol = ?", (symbol,))
+
+
+def standing_decisions(rows: list[Mapping[str, Any]]) -> dict[date, Recorded]:
+    """The decision of each session that the account follows.
+
+    Of several signals for a session (the champion changed before the fill) it is the last one that
+    was recorded before the next open. Signals recorded later (a backfill) never replace an earlier
+    one: the first stands.
+    """
+    from spy_assets.signals.paper import Recorded
+
+    standing: dict[date, Mapping[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: (row["session"], row["ingested_at"])):
+        day, known = row["session"], standing.get(row["session"])
+        fill: datetime = session_open(next_session(day))
+        if known is None or row["ingested_at"] < fill:
+            standing[day] = row
+    return {day: Recorded.from_row(row) for day, row in standing.items()}

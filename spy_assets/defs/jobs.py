@@ -1,0 +1,117 @@
+"""The jobs: which assets one run makes together, and in which process.
+
+A run has one kind of partition. History is by year, minutes, models and signals by session.
+"""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
+
+from spy_assets.defs.resources import SpyResource
+
+if TYPE_CHECKING:
+    from spy_assets.warehouse import Warehouse
+
+
+#: Light assets run in one process (0.2 s each); training gets a process of its own, so that a
+#: crash or a full memory ends that run only.
+IN_PROCESS = dg.in_process_executor
+
+MINUTES = dg.AssetSelection.assets(["market", "minute_bars"])
+HISTORY = dg.AssetSelection.groups("market", "features", "features_stg") - MINUTES
+TRAINING = dg.AssetSelection.assets(
+    ["models", "ppo_daily"], ["models", "evaluation"], ["models", "promotions"]
+)
+SIGNAL = dg.AssetSelection.assets(["signals", "daily_signal"])
+OUTCOMES = dg.AssetSelection.assets(["ledger", "outcomes"])
+REPORTS = dg.AssetSelection.assets(
+    ["signals", "statistics"], ["evaluation", "report"], ["models", "model_versions"]
+)
+
+refresh_history = dg.define_asset_job(
+    "refresh_history",
+    HISTORY,
+    executor_def=IN_PROCESS,
+    description="Market data and features, by year: asks only for what is missing.",
+    tags={"spy/kind": "history"},
+)
+refresh_minutes = dg.define_asset_job(
+    "refresh_minutes",
+    MINUTES,
+    executor_def=IN_PROCESS,
+    description="One-minute bars of sessions, with the bars due and the gaps.",
+    tags={"spy/kind": "history"},
+)
+train_daily = dg.define_asset_job(
+    "train_daily",
+    TRAINING,
+    executor_def=IN_PROCESS,
+    description="Train the daily PPO on what was known at a session, evaluate it out of sample, and "
+    "decide on its promotion.",
+    tags={"spy/kind": "training"},
+)
+daily_signal_job = dg.define_asset_job(
+    "daily_signal_job",
+    SIGNAL,
+    executor_def=IN_PROCESS,
+    description="The signal of a session, stored in the ledger.",
+    tags={"spy/kind": "signal"},
+)
+track_outcomes = dg.define_asset_job(
+    "track_outcomes",
+    OUTCOMES,
+    executor_def=IN_PROCESS,
+    description="Settle the trades that ended in a session, by repricing their legs.",
+    tags={"spy/kind": "signal"},
+)
+report_job = dg.define_asset_job(
+    "report",
+    REPORTS,
+    executor_def=IN_PROCESS,
+    description="Statistics of signals and outcomes, and the mirror of the registry.",
+)
+
+
+@dg.op(
+    description="Compact data files, expire snapshots that nothing refers to, copy the catalogue."
+)
+def maintain_lake(context: dg.OpExecutionContext, spy: SpyResource) -> None:
+    """Run the lake's maintenance; snapshots of models, promotions and signals are kept."""
+    from spy_assets.warehouse import maintain
+
+    with spy.warehouse() as lake:
+        keep = referenced_snapshots(lake)
+    report = maintain(spy.settings, keep=keep, now=spy.utc_now())
+    context.log.info(str(report))
+
+
+def referenced_snapshots(lake: "Warehouse") -> set[int]:
+    """Snapshots that a model, a promotion or a signal was made from."""
+    named = {"models.training_runs", "models.promotions", "ledger.signals"} & set(lake.tables())
+    return {
+        int(snapshot)
+        for table in sorted(named)
+        for snapshot in lake.execute(
+            f"SELECT DISTINCT lake_snapshot AS s FROM {table} WHERE lake_snapshot IS NOT NULL"
+        )["s"]
+    }
+
+
+@dg.job(executor_def=IN_PROCESS, description="Weekly care of the warehouse.")
+def maintain_warehouse() -> None:
+    """Compaction, expiry, clean-up."""
+    maintain_lake()
+
+
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    refresh_history,
+    refresh_minutes,
+    train_daily,
+    daily_signal_job,
+    track_outcomes,
+    report_job,
+    maintain_warehouse,
+]

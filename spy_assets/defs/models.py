@@ -1,0 +1,268 @@
+"""Model assets: training, out-of-sample evaluation, promotion, and the registry's mirror.
+
+The partition of a model is the session that its window ends with: the model was made from what was
+known at that session's decision time, and may speak for later ones only.
+"""
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from spy_assets.defs import account, judging
+from spy_assets.defs.describe import (
+    OWNERS,
+    bar_plot,
+    line_plot,
+    table,
+    table_metadata,
+    write_metadata,
+)
+from spy_assets.defs.judging import MODEL
+from spy_assets.defs.partitions import HISTORICAL, SESSIONS
+from spy_assets.defs.resources import SpyResource
+from spy_assets.sessions import decision_time
+from spy_assets.warehouse.tables import TABLES
+
+if TYPE_CHECKING:
+    from spy_assets.evaluation.gate import GateVerdict
+    from spy_assets.models.policy.select import Selection
+
+GROUP = "models"
+TRAINING_POOL = "training"
+FRESH_WEEKLY = (
+    None if HISTORICAL else dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15))
+)
+
+
+class TrainConfig(dg.Config):
+    """How long to train; the settings' values where nothing is given."""
+
+    preset: str = ""
+    """Name of the preset: sample, quick, full or seed."""
+    timesteps: int = 0
+    """Environment steps per seed; 0 takes the preset's."""
+    seeds: int = 0
+    """Number of seeds; 0 takes the preset's."""
+
+
+def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
+    from spy_assets.models.policy.config import preset, seeds
+
+    own = spy.settings.train
+    changes: dict[str, Any] = {}
+    if config.timesteps or own.timesteps:
+        changes["timesteps"] = config.timesteps or own.timesteps
+    if config.seeds or own.seeds:
+        changes["seeds"] = seeds(config.seeds or own.seeds or 1)
+    return preset(config.preset or own.preset, **changes)
+
+
+@dg.asset(
+    key=["models", MODEL],
+    deps=[
+        dg.AssetDep(["features", "daily_15"], partition_mapping=dg.TimeWindowPartitionMapping()),
+    ],
+    group_name=GROUP,
+    kinds={"pytorch", "mlflow", "python"},
+    owners=OWNERS,
+    tags={"layer": "model"},
+    description="Masked PPO on the daily simulator: seeds compared inside the training window, the "
+    "best one registered in MLflow as challenger. Goes on from its checkpoint after a crash.",
+    metadata=table_metadata("models.training_runs"),
+    partitions_def=SESSIONS,
+    backfill_policy=dg.BackfillPolicy.multi_run(1),
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    freshness_policy=FRESH_WEEKLY,
+    pool=TRAINING_POOL,
+    code_version="1",
+)
+def ppo_daily(
+    context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
+) -> dg.MaterializeResult:
+    """Train on the window that ends with the partition's session, register, and record the run."""
+    from spy_assets.models.policy.select import train_and_select
+    from spy_assets.models.policy.stopping import stop_on_sigterm
+
+    session = date.fromisoformat(context.partition_key)
+    ppo = _ppo_config(spy, config)
+    with spy.warehouse() as lake, stop_on_sigterm() as stop:
+        cut = account.windows(lake, spy.settings, session)
+        selection = train_and_select(
+            cut.training,
+            ppo,
+            trading=account.trading(spy.settings),
+            checkpoint_dir=spy.settings.root / "checkpoints" / MODEL / context.partition_key,
+            progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
+            stop=stop,
+        )
+        record = judging.training_record(
+            spy.settings,
+            context.partition_key,
+            cut,
+            selection,
+            ppo,
+            lake.snapshot_id(),
+            context.run_id,
+        )
+        logged = spy.registry().log_training(record)
+        metadata = _training_metadata(selection)
+        if logged.version is None:
+            return dg.MaterializeResult(metadata=metadata | {"spooled": str(logged.reason)})
+        spy.registry().set_alias("challenger", logged.version)
+        row = judging.training_row(spy.settings, record, logged.version, logged.run_id)
+        spec = TABLES["models.training_runs"]
+        result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
+    return dg.MaterializeResult(
+        metadata=metadata
+        | write_metadata(result)
+        | {
+            "version": logged.version,
+            "policy_hash": record.policy_hash,
+            "train_end": str(record.train_end),
+        }
+    )
+
+
+def _training_metadata(selection: "Selection") -> dict[str, Any]:
+    import polars as pl
+
+    chosen = selection.chosen
+    curve = pl.DataFrame([dict(row) for row in chosen.policy.curve])
+    seeds = pl.DataFrame([{"seed": one.policy.seed, **one.metrics} for one in selection.candidates])
+    return {
+        "seeds": table(seeds),
+        "chosen_seed": chosen.policy.seed,
+        "learning_curve": line_plot(curve, "timesteps", ["step_reward"], "Mean reward per step"),
+    }
+
+
+@dg.asset(
+    key=["models", "evaluation"],
+    deps=[ppo_daily],
+    group_name=GROUP,
+    kinds={"python", "ducklake"},
+    owners=OWNERS,
+    tags={"layer": "evaluation"},
+    description="The challenger on sessions that it never saw, beside cash, buy and hold, random "
+    "entries at its rate, and each structure always.",
+    metadata=table_metadata("models.evaluations"),
+    partitions_def=SESSIONS,
+    backfill_policy=dg.BackfillPolicy.multi_run(1),
+    retry_policy=dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "promotion_gate",
+            asset=["models", "evaluation"],
+            description="Net out-of-sample P&L is above zero and above the champion, with confidence.",
+        )
+    ],
+    code_version="1",
+)
+def evaluation(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
+    """Run challenger and baselines over the validation window and record the gate's verdict."""
+    session = date.fromisoformat(context.partition_key)
+    registry = spy.registry()
+    registry.flush_spool()
+    with spy.warehouse() as lake:
+        version = judging.version_of_partition(registry, context.partition_key)
+        judged = judging.judge(lake, registry, spy.settings, session, version)
+        spec = TABLES["models.evaluations"]
+        rows = judging.frame(spec, judged.rows(version, decision_time(session)))
+        result = lake.write(spec, rows, ingested_at=spy.utc_now())
+    return dg.MaterializeResult(
+        metadata=write_metadata(result)
+        | {
+            "version": version,
+            "net_pnl": bar_plot(
+                rows["strategy"].to_list(), rows["net_pnl"].to_list(), "Net P&L, $"
+            ),
+            "results": table(
+                rows.select("strategy", "net_pnl", "ci_low", "ci_high", "sharpe", "trades"), 20
+            ),
+        },
+        check_results=[_gate_check(judged.verdict)],
+    )
+
+
+def _gate_check(verdict: "GateVerdict") -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=dg.AssetKey(["models", "evaluation"]),
+        check_name="promotion_gate",
+        passed=verdict.basis == "gate",
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "basis": verdict.basis,
+            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
+            "not_beaten": ", ".join(verdict.unbeaten) or "none",
+        },
+    )
+
+
+@dg.asset(
+    key=["models", "promotions"],
+    deps=[evaluation],
+    group_name=GROUP,
+    kinds={"mlflow", "ducklake"},
+    owners=OWNERS,
+    tags={"layer": "model"},
+    description="Who is champion from when on, and why: accepted by the gate, seated as the first "
+    "model (unproven, said on every signal), or refused. The MLflow alias follows the last row.",
+    metadata=table_metadata("models.promotions"),
+    partitions_def=SESSIONS,
+    backfill_policy=dg.BackfillPolicy.multi_run(1),
+    retry_policy=dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL),
+    code_version="1",
+)
+def promotions(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
+    """Write the decision and let the registry's alias follow it."""
+    session = date.fromisoformat(context.partition_key)
+    registry = spy.registry()
+    with spy.warehouse() as lake:
+        version = judging.version_of_partition(registry, context.partition_key)
+        judged = judging.judge(lake, registry, spy.settings, session, version)
+        row = judged.promotion_row(version, session, lake.snapshot_id())
+        spec = TABLES["models.promotions"]
+        result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
+        champion = judging.latest_champion(lake)
+    if champion is not None:
+        registry.set_alias("champion", champion)
+    return dg.MaterializeResult(
+        metadata=write_metadata(result)
+        | {
+            "version": version,
+            "accepted": judged.verdict.accepted,
+            "basis": judged.verdict.basis,
+            "reasons": dg.MetadataValue.md(
+                "\n".join(f"- {text}" for text in judged.verdict.reasons)
+            ),
+        }
+    )
+
+
+@dg.asset(
+    key=["models", "model_versions"],
+    deps=[dg.AssetDep(promotions, partition_mapping=dg.AllPartitionMapping())],
+    group_name=GROUP,
+    kinds={"mlflow", "ducklake"},
+    owners=OWNERS,
+    tags={"layer": "report"},
+    description="MLflow's registry as a table, with each version's out-of-sample result.",
+    automation_condition=dg.AutomationCondition.eager(),
+    code_version="1",
+)
+def model_versions(spy: SpyResource) -> dg.MaterializeResult:
+    """Mirror the registry into the warehouse."""
+    registry = spy.registry()
+    registry.flush_spool()
+    versions = registry.versions()
+    with spy.warehouse() as lake:
+        rows = judging.mirrored(versions, spy.settings.source)
+        result = lake.write(judging.VERSIONS, rows, ingested_at=spy.utc_now())
+    shown = versions.select(
+        "version", "partition", "aliases", "train_end", "timesteps", "policy_hash"
+    )
+    return dg.MaterializeResult(metadata=write_metadata(result) | {"versions": table(shown)})
+
+
+ASSETS = [ppo_daily, evaluation, promotions, model_versions]

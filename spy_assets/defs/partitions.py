@@ -1,0 +1,98 @@
+"""Partitions: years for history of small rows, sessions for chains, minutes, signals, models.
+
+A session key D appears at 22:00 UTC of D (17:00 EST, 18:00 EDT), which is when its decision falls due:
+the days of a zone two hours east of UTC end then. Its window is the 24 hours before. Weekends and
+holidays are excluded, so the last key is always the last session that closed: early on half days,
+on Saturdays, and never the coming one. New York time would list a session only on the next day,
+and ``end_offset=1`` would list the coming session on closed days, which is a look-ahead.
+
+Years use the same zone, so that every session window lies in exactly one year.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from spy_assets import sessions
+from spy_assets.settings import Settings, load_settings
+
+#: POSIX sign: two hours EAST of UTC.
+PARTITION_ZONE = "Etc/GMT-2"
+WEEKENDS = "0 0 * * 6,0"
+
+#: First and last-but-one year of each source's history. ``None``: up to the present year.
+SPANS: dict[str, tuple[int, int | None]] = {
+    "sample": (1999, 2018),
+    "files": (1993, 2024),
+    "yfinance": (2010, None),
+}
+
+
+def first_year(settings: Settings) -> int:
+    """The first year partition of the settings' source."""
+    return settings.start_year or SPANS[settings.source][0]
+
+
+def last_day(settings: Settings) -> date | None:
+    """The day with which a historical source ends, or None for a live one."""
+    year = SPANS[settings.source][1]
+    return None if year is None else date(year, 12, 31)
+
+
+def year_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
+    """One partition a calendar year; the running year is listed while it runs."""
+    end = last_day(settings)
+    return dg.TimeWindowPartitionsDefinition(
+        start=datetime(first_year(settings), 1, 1),
+        end=None if end is None else datetime(end.year + 1, 1, 1),
+        cron_schedule="0 0 1 1 *",
+        timezone=PARTITION_ZONE,
+        fmt="%Y",
+        end_offset=1 if end is None else 0,
+    )
+
+
+@lru_cache(maxsize=4)
+def _closed_weekdays(first: date, last: date) -> tuple[datetime, ...]:
+    zone = ZoneInfo(PARTITION_ZONE)
+    opened = frozenset(sessions.sessions_between(first, last))
+    days = (first + timedelta(days=i) for i in range((last - first).days + 1))
+    return tuple(
+        datetime(day.year, day.month, day.day, tzinfo=zone)
+        for day in days
+        if day.weekday() < 5 and day not in opened
+    )
+
+
+def session_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
+    """One partition an XNYS session, listed from its decision time on."""
+    end = last_day(settings)
+    first = date(first_year(settings), 1, 1)
+    return dg.TimeWindowPartitionsDefinition(
+        start=datetime(first.year, 1, 1),
+        end=None if end is None else datetime(end.year + 1, 1, 1),
+        cron_schedule="0 0 * * *",
+        timezone=PARTITION_ZONE,
+        fmt="%Y-%m-%d",
+        exclusions=[WEEKENDS, *_closed_weekdays(first, end or sessions.CALENDAR_END)],
+    )
+
+
+def years_of(first: date, last: date) -> list[str]:
+    """Keys of the year partitions that hold the days from ``first`` to ``last``."""
+    return [str(year) for year in range(first.year, last.year + 1)]
+
+
+def bounds_of_years(keys: list[str]) -> tuple[date, date]:
+    """First and last day of a run of year keys."""
+    return date(int(min(keys)), 1, 1), date(int(max(keys)), 12, 31)
+
+
+_SETTINGS = load_settings()
+HISTORICAL = _SETTINGS.historical
+YEARS = year_partitions(_SETTINGS)
+SESSIONS = session_partitions(_SETTINGS)

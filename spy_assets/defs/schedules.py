@@ -1,0 +1,128 @@
+"""When things happen by themselves: after the close, weekly, and never on a source that has ended.
+
+A schedule asks for the last session that is decided at its tick, so holidays and half days need no
+rule of their own; the run key makes a second tick for one session harmless.
+"""
+
+from collections.abc import Callable
+from datetime import date, datetime
+
+import dagster as dg
+
+from spy_assets import sessions
+from spy_assets.defs import jobs
+from spy_assets.defs.resources import SpyResource
+
+UTC = "UTC"
+NEW_YORK = "America/New_York"
+#: Five minutes after the decision time, so that a vendor that is late by seconds is not missed.
+AFTER_DECISION = "5 22 * * *"
+
+Request = Callable[[date], dg.RunRequest]
+
+
+def _tick(context: dg.ScheduleEvaluationContext) -> datetime:
+    return sessions.require_aware(context.scheduled_execution_time)
+
+
+def ended(spy: SpyResource) -> dg.SkipReason | None:
+    """Why a live schedule has nothing to do on this source, or None."""
+    settings = spy.settings
+    if not settings.historical:
+        return None
+    return dg.SkipReason(
+        f"source {settings.source!r} is history and gets no new sessions; "
+        "set SPY_SOURCE to a live one, or materialize partitions by hand"
+    )
+
+
+def _session_of(moment: datetime) -> date | None:
+    """The session that is decided on the UTC day of ``moment``, if there is one."""
+    day = sessions.last_decided_session(moment)
+    return day if day == moment.date() else None
+
+
+def _daily(
+    context: dg.ScheduleEvaluationContext, spy: SpyResource, request: Request
+) -> dg.RunRequest | dg.SkipReason:
+    skip = ended(spy)
+    if skip is not None:
+        return skip
+    moment = _tick(context)
+    session = _session_of(moment)
+    if session is None:
+        return dg.SkipReason(f"{moment.date()} is not a session of XNYS, or not decided yet")
+    return request(session)
+
+
+@dg.schedule(
+    job=jobs.refresh_history,
+    cron_schedule=AFTER_DECISION,
+    execution_timezone=UTC,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="After each close: fetch what is missing of the year and compute its features. "
+    "The signal follows when this has succeeded.",
+)
+def daily_refresh(
+    context: dg.ScheduleEvaluationContext, spy: SpyResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Request the running year's partition once a session."""
+    return _daily(
+        context,
+        spy,
+        lambda day: dg.RunRequest(
+            run_key=f"history-{day}", partition_key=str(day.year), tags={"spy/session": str(day)}
+        ),
+    )
+
+
+@dg.schedule(
+    job=jobs.track_outcomes,
+    cron_schedule="45 22 * * *",
+    execution_timezone=UTC,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="After the signal: settle what ended in the session.",
+)
+def daily_outcomes(
+    context: dg.ScheduleEvaluationContext, spy: SpyResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Request the session's outcome partition."""
+    return _daily(
+        context,
+        spy,
+        lambda day: dg.RunRequest(run_key=f"outcomes-{day}", partition_key=day.isoformat()),
+    )
+
+
+@dg.schedule(
+    job=jobs.train_daily,
+    cron_schedule="0 18 * * 0",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Sundays at 18:00 New York time: train on data up to the last session and register "
+    "a challenger.",
+)
+def weekly_retrain(
+    context: dg.ScheduleEvaluationContext, spy: SpyResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Request the training window that ends with the last session."""
+    skip = ended(spy)
+    if skip is not None:
+        return skip
+    day = sessions.last_decided_session(_tick(context))
+    return dg.RunRequest(run_key=f"train-{day}", partition_key=day.isoformat())
+
+
+@dg.schedule(
+    job=jobs.maintain_warehouse,
+    cron_schedule="0 6 * * 6",
+    execution_timezone=UTC,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Saturdays: compact and check the warehouse.",
+)
+def weekly_maintenance(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Request the maintenance job."""
+    return dg.RunRequest(run_key=f"maintenance-{_tick(context).date()}")
+
+
+SCHEDULES = [daily_refresh, daily_outcomes, weekly_retrain, weekly_maintenance]

@@ -1,0 +1,161 @@
+"""Outcomes from the replayed account: which trades closed in which session, and does it all add up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from spy_assets.defs import account
+from spy_assets.sessions import decision_time
+from spy_assets.warehouse.tables import TABLES
+
+if TYPE_CHECKING:
+    from spy_assets.settings import Settings
+    from spy_assets.signals.contract import Signal
+    from spy_assets.signals.paper import PaperAccount
+    from spy_assets.warehouse import Warehouse
+
+
+#: A report needs a decision, a fill and a day after it.
+_LEAST_SESSIONS = 3
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Rows to write, what is still open, what is wrong with the books, and the account value."""
+
+    rows: dict[str, list[dict[str, Any]]]
+    pending: int
+    broken: str
+    value: float
+
+
+def load_signals(lake: Warehouse, symbol: str) -> list[Signal]:
+    """All recorded signals of a symbol, by session."""
+    from spy_assets.signals.contract import Signal
+
+    rows = lake.read("ledger.signals", where="symbol = ?", params=(symbol,), columns=["payload"])
+    signals = [Signal.from_json(text) for (text,) in rows.iter_rows()]
+    return sorted(signals, key=lambda signal: (signal.session, signal.signal_id))
+
+
+def standing_signals(lake: Warehouse, symbol: str) -> list[Signal]:
+    """Of each session the signal that the account follows."""
+    from spy_assets.defs.signals import ledger_rows
+
+    standing = account.standing_decisions(ledger_rows(lake, symbol, before=date.max))
+    return [
+        signal
+        for signal in load_signals(lake, symbol)
+        if signal.session in standing
+        and (standing[signal.session].action, standing[signal.session].size)
+        == (signal.action, signal.size)
+    ]
+
+
+def settle_sessions(lake: Warehouse, settings: Settings, days: list[date]) -> Settled:
+    """Replay the account through the last of ``days`` and settle what closed in them."""
+    from spy_assets.defs.signals import ledger_rows
+    from spy_assets.signals.outcomes import fill_rows, settle_outcomes
+    from spy_assets.signals.paper import settle
+
+    last = max(days)
+    lake.ensure(TABLES["ledger.signals"])
+    recorded = account.standing_decisions(ledger_rows(lake, settings.symbol, before=last))
+    versions = account.versions_of(lake, "features.daily_15", settings.symbol)
+    paper = settle(versions, recorded, last, account.paper_setup(settings))
+    if paper is None:
+        return Settled({"ledger.outcomes": [], "ledger.fills": []}, 0, "", settings.risk.capital)
+    signals = [s for s in standing_signals(lake, settings.symbol) if s.session <= last]
+    position = paper.simulator.position
+    settlement = settle_outcomes(
+        signals,
+        paper.simulator.trades,
+        decision_time(last),
+        source=settings.source,
+        open_sessions=[] if position is None else [position.decision_session],
+    )
+    wanted = set(days)
+    fills = fill_rows(signals, fills_of(paper), source=settings.source)
+    return Settled(
+        rows={
+            "ledger.outcomes": [row for row in settlement.rows if row["exit_session"] in wanted],
+            "ledger.fills": [row for row in fills if row["session"] in wanted],
+        },
+        pending=len(settlement.pending),
+        broken=reconcile(paper),
+        value=paper.simulator.value,
+    )
+
+
+@dataclass(frozen=True)
+class MadeReport:
+    """A rendered page: file name, HTML, and the net P&L of each strategy on it."""
+
+    name: str
+    html: str
+    net_pnl: dict[str, float]
+
+
+def holdout_report(
+    lake: Warehouse, settings: Settings, through: date, made_at: datetime
+) -> MadeReport | None:
+    """The paper account of the recorded signals beside the baselines over the same sessions."""
+    from spy_assets.defs.signals import ledger_rows
+    from spy_assets.evaluation.backtest import Venue
+    from spy_assets.evaluation.baselines import run_baselines
+    from spy_assets.evaluation.report import ReportFacts, render_report
+    from spy_assets.signals.paper import settle
+
+    lake.ensure(TABLES["ledger.signals"])
+    recorded = account.standing_decisions(ledger_rows(lake, settings.symbol, before=through))
+    versions = account.versions_of(lake, "features.daily_15", settings.symbol)
+    setup = account.paper_setup(settings)
+    paper = settle(versions, recorded, through, setup)
+    if paper is None or len(paper.path) < _LEAST_SESSIONS:
+        return None
+    desk = setup.desk
+    venue = Venue(paper.path, 0, None, desk.costs, desk.rules, setup.capital, desk.config)
+    policy = paper.result("signals")
+    baselines = run_baselines(venue, policy)
+    last = load_signals(lake, settings.symbol)[-1]
+    facts = ReportFacts(
+        title=f"Signals and outcomes, {last.display_name}",
+        symbol=last.display_name,
+        source=settings.source,
+        model=last.model,
+        version=last.model_version,
+        made_at=made_at,
+        costs=settings.costs,
+        notices=last.notices,
+    )
+    first, final = policy.sessions[0], policy.sessions[-1]
+    return MadeReport(
+        f"signals_{first:%Y%m%d}_{final:%Y%m%d}.html",
+        render_report(facts, policy, baselines),
+        {run.name: run.daily.net_pnl for run in (policy, *baselines.values())},
+    )
+
+
+def fills_of(paper: PaperAccount) -> dict[date, list[Any]]:
+    """Fills of each position by the session of its decision, open ones included."""
+    simulator = paper.simulator
+    fills: dict[date, list[Any]] = {
+        trade.decision_session: [*trade.entry_fills, *trade.exit_fills]
+        for trade in simulator.trades
+    }
+    if simulator.position is not None:
+        fills[simulator.position.decision_session] = list(simulator.position.entry_fills)
+    return fills
+
+
+def reconcile(paper: PaperAccount) -> str:
+    """What is wrong with the account's books; empty if cash, marks, trades and ledger agree."""
+    from spy_assets.simulator.kernel import InvariantBroken, check_invariant
+
+    try:
+        check_invariant(paper.simulator.account, tolerance=1e-6)
+    except InvariantBroken as error:
+        return str(error)
+    return ""

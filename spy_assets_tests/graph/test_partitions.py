@@ -1,0 +1,120 @@
+"""Partition keys on the days that go wrong elsewhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import pytest
+
+from spy_assets import sessions
+from spy_assets.defs.partitions import (
+    bounds_of_years,
+    session_partitions,
+    year_partitions,
+    years_of,
+)
+from spy_assets.settings import load_settings
+
+
+def last_key(partitions: dg.TimeWindowPartitionsDefinition, moment: str) -> str | None:
+    with dg.instance_for_test(), dg_time(moment):
+        return partitions.get_last_partition_key()
+
+
+def dg_time(moment: str):
+    from dagster._core.test_utils import freeze_time
+
+    return freeze_time(datetime.fromisoformat(moment).replace(tzinfo=UTC))
+
+
+@pytest.fixture(scope="module")
+def live() -> dg.TimeWindowPartitionsDefinition:
+    return session_partitions(load_settings(source="yfinance"))
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        pytest.param("2026-11-25T21:59", "2026-11-24", id="before the decision time"),
+        pytest.param("2026-11-25T22:00", "2026-11-25", id="at 17:00 EST"),
+        pytest.param("2026-11-26T23:00", "2026-11-25", id="Thanksgiving"),
+        pytest.param("2026-11-27T18:30", "2026-11-25", id="half day, closed, not decided"),
+        pytest.param("2026-11-27T22:00", "2026-11-27", id="half day"),
+        pytest.param("2026-11-28T12:00", "2026-11-27", id="Saturday"),
+        pytest.param("2026-11-30T12:00", "2026-11-27", id="Monday before the open"),
+        pytest.param("2026-07-03T23:00", "2026-07-02", id="Independence Day observed"),
+        pytest.param("2026-07-02T22:00", "2026-07-02", id="18:00 EDT"),
+    ],
+)
+def test_last_session_is_the_last_decided_one(live, moment, expected):
+    assert last_key(live, moment) == expected
+    decided = sessions.last_decided_session(datetime.fromisoformat(moment).replace(tzinfo=UTC))
+    assert decided.isoformat() == expected
+
+
+@pytest.mark.fault(1)
+def test_holidays_have_no_partition(live):
+    keys = set(live.get_partition_keys())
+    assert not {"2018-12-25", "2018-12-05", "2025-01-09", "2020-02-29"} & keys
+    assert {"2018-12-24", "2018-12-26"} <= keys
+
+
+def test_keys_are_the_sessions_of_the_calendar():
+    keys = session_partitions(load_settings(source="sample")).get_partition_keys()
+    expected = sessions.sessions_between(date(1999, 1, 1), date(2018, 12, 31))
+    assert keys == [day.isoformat() for day in expected]
+
+
+def test_the_window_of_a_session_ends_at_its_decision(live):
+    window = live.time_window_for_partition_key("2026-11-27")
+    assert window.end.astimezone(UTC) == sessions.decision_time(date(2026, 11, 27))
+
+
+@pytest.mark.parametrize("key", ["2026-01-02", "2024-12-31", "2025-12-31"])
+def test_a_session_lies_in_the_partition_of_its_year(live, key):
+    years = year_partitions(load_settings(source="yfinance"))
+    mapping = dg.TimeWindowPartitionMapping()
+    with dg.instance_for_test() as instance:
+        mapped = mapping.get_upstream_mapped_partitions_result_for_partitions(
+            live.subset_with_partition_keys([key]),
+            live,
+            years,
+            current_time=None,
+            dynamic_partitions_store=instance,
+        )
+    assert list(mapped.partitions_subset.get_partition_keys()) == [key[:4]]
+
+
+def test_schedule_from_the_partitioned_job_never_asks_for_the_coming_session(live):
+    @dg.asset(partitions_def=live)
+    def probe() -> None: ...
+
+    job = dg.define_asset_job("probe_job", [probe])
+    schedule = dg.build_schedule_from_partitioned_job(job)
+    defs = dg.Definitions(assets=[probe], jobs=[job], schedules=[schedule])
+    moment = datetime(2026, 11, 27, 22, 0, tzinfo=UTC)
+    resolved = defs.resolve_schedule_def(schedule.name)
+    with dg.instance_for_test() as instance, dg_time("2026-11-27T22:00"):
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=moment,
+            repository_def=defs.get_repository_def(),
+        )
+        data = resolved.evaluate_tick(context)
+    assert [request.partition_key for request in data.run_requests] == ["2026-11-27"]
+
+
+def test_the_running_year_is_listed():
+    years = year_partitions(load_settings(source="yfinance"))
+    assert last_key(years, "2026-11-20T12:00") == "2026"
+
+
+def test_years_of_history_end_with_the_source():
+    keys = year_partitions(load_settings(source="sample")).get_partition_keys()
+    assert (keys[0], keys[-1]) == ("1999", "2018")
+
+
+def test_years_and_their_bounds():
+    assert years_of(date(2017, 3, 1), date(2018, 1, 2)) == ["2017", "2018"]
+    assert bounds_of_years(["2018", "2017"]) == (date(2017, 1, 1), date(2018, 12, 31))
