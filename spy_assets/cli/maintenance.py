@@ -1,0 +1,114 @@
+"""Commands that keep the warehouse well: verify, backup, restore, maintain, reset."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spy_assets.cli.tables import rich_table
+from spy_assets.cli.terminal import AsJson, begin
+from spy_assets.errors import ChecksumMismatch, ConfigError
+
+
+def verify(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Compare every data file with its SHA-256, and check the catalogue. Exit code 4 on damage."""
+    from spy_assets.warehouse import verify as verify_files
+
+    terminal = begin(ctx, as_json=as_json)
+    report = verify_files(terminal.settings)
+    if not terminal.as_json:
+        report.raise_if_damaged()
+    terminal.emit(
+        {**asdict(report), "ok": report.ok},
+        lambda: f"{report.checked:,} files checked, all as written; catalogue sound",
+    )
+    if not report.ok:
+        raise typer.Exit(ChecksumMismatch.exit_code)
+
+
+def backup(
+    ctx: typer.Context,
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="New folder to copy into.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy lake, Dagster's runs and MLflow's, consistent and checksummed.
+
+    Readers go on meanwhile, writers wait until the lake has been copied.
+    """
+    from spy_assets import warehouse
+
+    terminal = begin(ctx, as_json=as_json)
+    done = warehouse.backup(terminal.settings, destination.expanduser().resolve())
+    facts = asdict(done)
+    size = f"{done.files:,} files, {done.bytes / 1e6:,.1f} MB, lake snapshot {done.snapshot}"
+    terminal.emit(facts, lambda: f"{size}\n`spy restore {done.path}` brings it back")
+
+
+def restore(
+    ctx: typer.Context,
+    origin: Annotated[Path, typer.Argument(metavar="SRC", help="Folder made by `spy backup`.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the warehouse that is there.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a backup back, after all its checksums have been verified. Stop `spy up` first."""
+    from spy_assets import warehouse
+
+    terminal = begin(ctx, as_json=as_json)
+    snapshot = warehouse.restore(terminal.settings, origin.expanduser().resolve(), force=force)
+    # An older backup gets its migrations, and readers find the catalogue as a writer leaves it.
+    warehouse.Warehouse.open(terminal.settings).close()
+    facts = {"root": terminal.settings.root, "snapshot": snapshot}
+    terminal.emit(facts, lambda: f"restored {facts['root']} at lake snapshot {snapshot}")
+
+
+def maintain(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Merge small files, expire snapshots that nothing refers to, remove files that none needs.
+
+    Every snapshot that a signal, a training run or a promotion names is kept.
+    """
+    from spy_assets import clock, warehouse
+    from spy_assets.defs.jobs import referenced_snapshots
+
+    terminal = begin(ctx, as_json=as_json)
+    with warehouse.Warehouse.open(terminal.settings, read_only=True) as lake:
+        keep = referenced_snapshots(lake)
+    report = warehouse.maintain(terminal.settings, keep=keep, now=clock.utc_now())
+    facts = {**asdict(report), "kept_for_reference": len(keep)}
+    terminal.emit(
+        facts, lambda: rich_table(("what", "how much"), facts.items(), title="maintenance")
+    )
+
+
+def reset(
+    ctx: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the profile's data root: lake, Dagster's runs, caches. MLflow's runs stay.
+
+    Only what lies under SPY_HOME is removed; a Postgres catalogue or an object store is not.
+    """
+    from spy_assets.dagster_home import remove_profile
+
+    terminal = begin(ctx, as_json=as_json)
+    settings = terminal.settings
+    root = settings.root
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"Remove {root}?")):
+        raise ConfigError(f"{root} was not removed", hint="say --yes if that is what you want")
+    existed = remove_profile(settings)
+    terminal.emit(
+        {"profile": settings.profile_name, "root": str(root), "removed": existed},
+        lambda: f"removed {root}" if existed else f"there is nothing at {root}",
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (verify, backup, restore, maintain, reset):
+        app.command()(command)

@@ -1,0 +1,137 @@
+"""`spy verify`, `backup`, `restore`, `maintain`, `repair`, `reset` on real lakes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from spy_assets.settings import Settings
+from spy_assets.warehouse import WriteLock
+from spy_assets.warehouse.locking import lock_path
+
+
+def a_data_file(settings: Settings) -> Path:
+    return max((Path(settings.lake_dir) / "market" / "daily_bars").glob("*.parquet"))
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def rows(spy, home: Path) -> int:
+    query = "SELECT count(*) AS n FROM market.daily_bars"
+    return spy("--home", home, "sql", "--json", query).json["rows"][0]["n"]
+
+
+def test_verify_finds_all_as_written(spy, lake: Settings):
+    ran = spy("--home", lake.home, "verify", "--json")
+    assert (ran.code, ran.json["ok"], ran.json["corrupt"]) == (0, True, [])
+    assert ran.json["checked"] >= 4
+
+
+@pytest.mark.fault(50)
+def test_verify_names_a_flipped_bit(spy, own_lake: Settings):
+    flip_a_bit(a_data_file(own_lake))
+    ran = spy("--home", own_lake.home, "verify")
+    assert ran.code == 4
+    assert "market.daily_bars" in ran.stderr
+    assert spy("--home", own_lake.home, "verify", "--json").json["ok"] is False
+
+
+def test_backup_then_restore_elsewhere(spy, lake: Settings, tmp_path: Path):
+    made = spy("--home", lake.home, "backup", tmp_path / "copy", "--json")
+    done = spy("--home", tmp_path / "new", "restore", tmp_path / "copy", "--json")
+    assert done.json["snapshot"] == made.json["snapshot"]
+    assert rows(spy, tmp_path / "new") == rows(spy, lake.home) == 6
+
+
+def test_backup_does_not_write_over_anything(spy, lake: Settings, tmp_path: Path):
+    (tmp_path / "mine").write_text("keep")
+    ran = spy("--home", lake.home, "backup", tmp_path)
+    assert ran.code == 4
+    assert (tmp_path / "mine").read_text() == "keep"
+
+
+def test_restore_over_a_lake_needs_force(spy, own_lake: Settings, tmp_path: Path):
+    spy("--home", own_lake.home, "backup", tmp_path / "copy")
+    assert spy("--home", own_lake.home, "restore", tmp_path / "copy").code == 4
+    assert spy("--home", own_lake.home, "restore", tmp_path / "copy", "--force").code == 0
+    assert rows(spy, own_lake.home) == 6
+
+
+def test_maintain_keeps_every_version(spy, own_lake: Settings):
+    ran = spy("--home", own_lake.home, "maintain", "--json")
+    assert ran.code == 0
+    assert ran.json["kept_for_reference"] == 1
+    assert rows(spy, own_lake.home) == 6
+
+
+def test_repair_of_a_sound_lake_changes_nothing(spy, own_lake: Settings):
+    ran = spy("--home", own_lake.home, "repair", "--json")
+    assert ran.json["catalogue_restored_to"] is None
+    assert ran.json["files"] == []
+
+
+@pytest.mark.fault(50)
+def test_repair_takes_a_damaged_file_from_a_backup(spy, own_lake: Settings, tmp_path: Path):
+    spy("--home", own_lake.home, "backup", tmp_path / "copy")
+    flip_a_bit(a_data_file(own_lake))
+    refused = spy("--home", own_lake.home, "repair")
+    assert refused.code == 4
+    assert "--backup" in refused.stderr
+    ran = spy("--home", own_lake.home, "repair", "--backup", tmp_path / "copy", "--json")
+    assert ran.json["files"][0]["mended_from"].endswith(".parquet")
+    assert rows(spy, own_lake.home) == 6
+
+
+@pytest.mark.fault(50)
+def test_repair_can_forget_a_damaged_file(spy, own_lake: Settings):
+    flip_a_bit(a_data_file(own_lake))
+    ran = spy("--home", own_lake.home, "repair", "--forget", "--json")
+    assert ran.json["files"][0]["table"] == "market.daily_bars"
+    assert rows(spy, own_lake.home) == 6 - ran.json["files"][0]["rows"]
+
+
+@pytest.mark.fault(51)
+def test_repair_brings_the_catalogue_back(spy, own_lake: Settings):
+    own_lake.catalogue_path.write_bytes(b"not a database, " * 4096)
+    assert spy("--home", own_lake.home, "db", "view").code == 4
+    assert spy("--home", own_lake.home, "repair").code == 0
+    assert rows(spy, own_lake.home) == 6
+
+
+def test_reset_asks_unless_told(spy, own_lake: Settings):
+    refused = spy("--home", own_lake.home, "reset")
+    assert refused.code == 2
+    assert "--yes" in refused.stderr
+    assert own_lake.root.is_dir()
+
+
+def test_reset_removes_the_profile_only(spy, own_lake: Settings):
+    (own_lake.home / "mlruns").mkdir(exist_ok=True)
+    assert spy("--home", own_lake.home, "reset", "--yes", "--json").json["removed"] is True
+    assert not own_lake.root.exists()
+    assert (own_lake.home / "mlruns").is_dir()
+    assert spy("--home", own_lake.home, "reset", "--yes", "--json").json["removed"] is False
+
+
+def test_reset_waits_for_no_writer_and_removes_nothing_under_one(spy, own_lake: Settings):
+    held, done = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with WriteLock(lock_path(own_lake)):
+            held.set()
+            done.wait(20)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    held.wait(20)
+    ran = spy("--home", own_lake.home, "reset", "--yes")
+    done.set()
+    writer.join()
+    assert ran.code == 4
+    assert own_lake.catalogue_path.exists()
