@@ -23,7 +23,7 @@ from spy_assets.dagster_home import instance as open_instance
 from spy_assets.definitions import build
 from spy_assets.defs.partitions import first_year, years_of
 from spy_assets.defs.resources import SpyResource
-from spy_assets.defs.staleness import History, Needed, merge
+from spy_assets.defs.staleness import History, Needed, Running, merge
 from spy_assets.errors import SpyError
 from spy_assets.warehouse.tables import TABLES
 
@@ -100,6 +100,7 @@ class Runner:
         *,
         keys: Sequence[Sequence[str]] | None = None,
         config: dict[str, Any] | None = None,
+        running: Running | None = None,
         force: bool = False,
     ) -> Step:
         """Materialize what is missing or stale of a job's assets.
@@ -116,7 +117,9 @@ class Runner:
                 for key in assets
             ]
         else:
-            needs = [need for key in assets if (need := history.needed(key, wanted)) is not None]
+            needs = [
+                need for key in assets if (need := history.needed(key, wanted, running)) is not None
+            ]
         selected, partitions = merge(needs)
         step.skipped = len(assets) * len(wanted or [""]) - sum(
             len(n.partitions or [""]) for n in needs
@@ -172,8 +175,9 @@ class Runner:
 
 
 def _overrides(settings: Settings) -> dict[str, Any]:
-    """What makes another process's settings equal: the fields that were set, as plain values."""
-    return settings.model_dump(mode="json", exclude_unset=True)
+    """The fields that were set, as plain values; secrets stay in the environment, unmasked there."""
+    secrets = {"alert_webhook", "fred_api_key"}
+    return settings.model_dump(mode="json", exclude_unset=True, exclude=secrets)
 
 
 def _failure(result: Any) -> str:
@@ -330,7 +334,8 @@ def _train(
 def _history(runner: Runner, last: date) -> None:
     settings = runner.settings
     years = years_of(date(first_year(settings), 1, 1), last)
-    runner.stage("market data and features", "refresh_history", years)
+    running = None if settings.historical else Running(years[-1], last)
+    runner.stage("market data and features", "refresh_history", years, running=running)
     minutes = [str(day) for day in _last_sessions(last, MINUTE_SESSIONS)]
     if settings.source == "sample":
         runner.stage("minute bars", "refresh_minutes", minutes)

@@ -23,7 +23,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
             monkeypatch.delenv(name)
     monkeypatch.setenv("SPY_ENV_FILE", str(tmp_path / "no.env"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    yield
+    return
 
 
 @pytest.fixture

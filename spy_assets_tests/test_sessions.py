@@ -130,7 +130,7 @@ def test_decision_is_after_the_close_and_before_the_next_open(day):
 @pytest.mark.fault(18)
 def test_naive_moments_are_refused():
     with pytest.raises(NaiveTimestamp, match="2018-01-02"):
-        sessions.last_closed_session(datetime(2018, 1, 2, 12))
+        sessions.last_closed_session(datetime(2018, 1, 2, 12))  # noqa: DTZ001
 
 
 def test_days_outside_the_calendar_are_named():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.warehouse.tables import TABLES
+from spy_assets.warehouse.tables import TABLES, TableSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,18 +20,22 @@ if TYPE_CHECKING:
 OWNERS = ["team:research"]
 #: A plot never takes more than this many points of a line; the UI stores it in every event.
 _PLOT_POINTS = 600
+#: A line of so few points shows them.
+_FEW_POINTS = 30
+_POSITIVE = "#2563eb"
+_NEGATIVE = "#c2410c"
 
 
-def table_metadata(name: str) -> dict[str, Any]:
+def table_metadata(table: str | TableSpec) -> dict[str, Any]:
     """Column names, types and meanings of a warehouse table, for the asset's page."""
-    spec = TABLES[name]
+    spec = TABLES[table] if isinstance(table, str) else table
     columns = [
         dg.TableColumn(name=column, type=kind, description=spec.column_docs.get(column))
         for column, kind in spec.all_columns.items()
     ]
     return {
         "dagster/column_schema": dg.TableSchema(columns=columns),
-        "dagster/table_name": name,
+        "dagster/table_name": spec.name,
         "key": ", ".join(spec.key),
     }
 
@@ -54,14 +58,14 @@ def column_lineage(name: str, upstream: Mapping[str, Sequence[str]]) -> dict[str
     return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=lineage)}
 
 
-def write_metadata(*results: WriteResult) -> dict[str, Any]:
-    """Counts and the lake's snapshot of one or more writes."""
+def write_metadata(result: WriteResult) -> dict[str, Any]:
+    """Counts and the lake's snapshot of a write."""
     return {
-        "dagster/row_count": sum(result.inserted + result.revised for result in results),
-        "inserted": sum(result.inserted for result in results),
-        "revised": sum(result.revised for result in results),
-        "unchanged": sum(result.unchanged for result in results),
-        "lake_snapshot": max(result.snapshot_id for result in results),
+        "dagster/row_count": result.inserted + result.revised + result.unchanged,
+        "inserted": result.inserted,
+        "revised": result.revised,
+        "unchanged": result.unchanged,
+        "lake_snapshot": result.snapshot_id,
     }
 
 
@@ -84,33 +88,49 @@ def line_plot(
     frame: pl.DataFrame, x: str, columns: Sequence[str], title: str, *, ylabel: str = ""
 ) -> dg.MetadataValue:
     """A line plot of some columns as an embedded picture."""
-    figure, axes = _figure(title, ylabel)
+    figure, axes = _figure(title)
+    axes.set_ylabel(ylabel, fontsize=8)
+    axes.set_xlabel("" if frame.schema[x].is_temporal() else x, fontsize=8)
     step = max(1, frame.height // _PLOT_POINTS)
     thin = frame.gather_every(step)
+    marker = "o" if thin.height <= _FEW_POINTS else ""
     for column in columns:
-        axes.plot(thin[x].to_list(), thin[column].to_list(), linewidth=1.1, label=column)
+        axes.plot(
+            thin[x].to_list(),
+            thin[column].to_list(),
+            linewidth=1.1,
+            marker=marker,
+            markersize=3,
+            label=column,
+        )
     if len(columns) > 1:
         axes.legend(frameon=False, fontsize=8)
     return picture(figure)
 
 
 def bar_plot(labels: Sequence[str], values: Sequence[float], title: str) -> dg.MetadataValue:
-    """A bar plot as an embedded picture."""
-    figure, axes = _figure(title, "")
-    axes.bar(list(labels), list(values), color="#2563eb")
-    axes.tick_params(axis="x", labelrotation=30)
+    """Horizontal bars with their values, the first on top, as an embedded picture."""
+    figure, axes = _figure(title, height=0.9 + 0.26 * len(labels))
+    colours = [_NEGATIVE if value < 0 else _POSITIVE for value in values]
+    bars = axes.barh(list(labels), list(values), color=colours, height=0.7)
+    shown = [f"{value:,.2f}".removesuffix(".00") for value in values]
+    axes.bar_label(bars, shown, padding=3, fontsize=8)
+    axes.margins(x=0.15)
+    axes.invert_yaxis()
+    axes.axvline(0, color="#57606a", linewidth=0.8)
+    axes.grid(visible=False, axis="y")
     return picture(figure)
 
 
-def _figure(title: str, ylabel: str) -> tuple[Figure, Any]:
+def _figure(title: str, height: float = 2.8) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 2.8), dpi=90, layout="constrained")
+    figure = Figure(figsize=(7.5, height), dpi=90, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, fontsize=10)
-    axes.set_ylabel(ylabel, fontsize=8)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
     axes.grid(visible=True, alpha=0.25)
     return figure, axes
 

@@ -18,11 +18,12 @@ from dagster_dbt import (
     dbt_assets,
 )
 
-from spy_assets.defs.describe import OWNERS, table_metadata, write_metadata
+from spy_assets.defs.describe import OWNERS, column_lineage, table_metadata, write_metadata
 from spy_assets.defs.market import FRESH_DAILY
 from spy_assets.defs.partitions import YEARS, bounds_of_years
 from spy_assets.defs.resources import SpyResource
 from spy_assets.settings import PROJECT_ROOT
+from spy_assets.warehouse.dbt_sql import indicators_spec
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 GROUP = "features"
 DBT_PROJECT = PROJECT_ROOT / "dbt_features"
 MANIFEST = DBT_PROJECT / "target" / "manifest.json"
+BARS = TABLES["market.daily_bars"]
 
 
 @dg.asset(
@@ -42,7 +44,8 @@ MANIFEST = DBT_PROJECT / "target" / "manifest.json"
     tags={"layer": "intermediate"},
     description="Daily bars adjusted forward from the first one, so that no later split or dividend "
     "changes an earlier row.",
-    metadata=table_metadata("features.adjusted_bars"),
+    metadata=table_metadata("features.adjusted_bars")
+    | column_lineage("features.adjusted_bars", {"market.daily_bars": tuple(BARS.payload)}),
     partitions_def=YEARS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     freshness_policy=FRESH_DAILY,
@@ -69,6 +72,7 @@ def adjusted_bars(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Mat
     tags={"layer": "intermediate"},
     description="MACD, RSI, ATR, ADX, EMA, Bollinger, MFI, lags and seasonality; null until a window "
     "is full, in each session's own dollars.",
+    metadata=table_metadata(indicators_spec()),
     partitions_def=YEARS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     freshness_policy=FRESH_DAILY,
@@ -77,7 +81,6 @@ def adjusted_bars(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Mat
 def indicators(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
     """Compute over the whole history, write the run's years."""
     from spy_assets.features.indicators import compute_indicators
-    from spy_assets.warehouse.dbt_sql import indicators_spec
 
     start, end = bounds_of_years(list(context.partition_keys))
     with spy.warehouse() as lake:
@@ -95,15 +98,15 @@ def within(rows: "pl.DataFrame", start: date, end: date) -> "pl.DataFrame":
 
 
 class Translator(DagsterDbtTranslator):
-    """Keys are schema and name; groups, owners and kinds are set here for all models."""
+    """Keys are schema and name; group and owners are set here for all models."""
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:  # noqa: ARG002
         """All models have one owner."""
         return OWNERS
 
-    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
-        """Staging views apart from the marts."""
-        return str(dbt_resource_props.get("schema") or GROUP)
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:  # noqa: ARG002
+        """One group: staging reads what Python adjusted and marts read staging, so two would loop."""
+        return GROUP
 
 
 @dbt_assets(
@@ -124,9 +127,11 @@ def dbt_features(
 
     start, end = bounds_of_years(list(context.partition_keys))
     variables = window_vars(start, end, spy.utc_now().isoformat())
-    with dbt_environment_set(spy.settings):
-        yield from dbt.cli(["build", "--vars", variables], context=context).stream()
-    record_checksums(spy.settings)
+    try:
+        with dbt_environment_set(spy.settings):
+            yield from dbt.cli(["build", "--vars", variables], context=context).stream()
+    finally:  # what was built before a failure is published, so it needs its checksums too
+        record_checksums(spy.settings)
 
 
 AUDITED = ("adjusted_bars", "indicators", "market_daily", "daily_15", "regime")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.defs.describe import table, write_metadata
+from spy_assets.defs.describe import line_plot, table, write_metadata
 from spy_assets.defs.partitions import bounds_of_years
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 _NEIGHBOURS = timedelta(days=120)
 #: Put/call files are asked for as a whole.
 _WHOLE = "all"
+#: What an asset's page plots: the column that names a line, the time axis, the values, the title.
+_PLOTTED = {
+    "daily_bars": ("symbol", "session", "close", "Close, raw, USD"),
+    "volatility": ("name", "session", "close", "Volatility indices, points"),
+    "rates": ("series", "session", "rate", "Rates, decimal per year"),
+    "put_call": ("series", "session", "ratio", "Put/call ratio"),
+    "minute_bars": ("symbol", "bar_start", "close", "One-minute closes, USD"),
+}
 
 
 class IngestConfig(dg.Config):
@@ -141,10 +149,32 @@ def store(lake: Warehouse, dataset: Dataset, outcome: Outcome, spy: SpyResource)
 def metadata(outcome: Outcome) -> dict[str, Any]:
     """What the UI shows of an ingest."""
     if outcome.not_provided:
-        return {"not_provided": outcome.not_provided, "dagster/row_count": 0}
+        return {"not_provided": outcome.not_provided}
     if not outcome.parts:
-        return {"asked": "nothing is missing", "dagster/row_count": 0}
+        return {"asked": "nothing is missing"}
     return write_metadata(outcome.results[0]) | {"quarantined": outcome.quarantined.height}
+
+
+def add_plot(context: dg.AssetExecutionContext, dataset: Dataset, outcome: Outcome) -> None:
+    """Plot what was ingested, on the run's last partition only: each event stores its picture."""
+    if not outcome.parts:
+        return
+    import polars as pl
+
+    line, x, value, title = _PLOTTED[dataset]
+    rows = pl.concat([part.frame for part in outcome.parts])
+    names = rows[line].unique(maintain_order=True).to_list()
+    if dataset in {"daily_bars", "minute_bars"}:
+        names = names[:1]  # prices of several symbols share no scale
+    if dataset == "minute_bars":
+        rows = rows.filter(session=rows["session"].max())
+    shown = rows.filter(pl.col(line).is_in(names)).pivot(line, index=x, values=value).sort(x)
+    if shown.is_empty():
+        return
+    picture = line_plot(shown, x, names, f"{title}: {', '.join(names)}")
+    context.add_asset_metadata(
+        {"plot": picture}, asset_key=context.asset_key, partition_key=context.partition_keys[-1]
+    )
 
 
 def checks(asset: Sequence[str], outcome: Outcome) -> list[dg.AssetCheckResult]:

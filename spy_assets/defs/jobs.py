@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IN_PROCESS = dg.in_process_executor
 
 MINUTES = dg.AssetSelection.assets(["market", "minute_bars"])
-HISTORY = dg.AssetSelection.groups("market", "features", "features_stg") - MINUTES
+HISTORY = dg.AssetSelection.groups("market", "features") - MINUTES
 TRAINING = dg.AssetSelection.assets(
     ["models", "ppo_daily"], ["models", "evaluation"], ["models", "promotions"]
 )

@@ -14,6 +14,7 @@ from spy_assets.defs.describe import OWNERS, line_plot, table, table_metadata
 from spy_assets.defs.ingestion import IngestConfig
 from spy_assets.defs.partitions import HISTORICAL, SESSIONS, YEARS
 from spy_assets.defs.resources import SpyResource
+from spy_assets.defs.staleness import THROUGH
 
 if TYPE_CHECKING:
     from spy_assets.market.schemas import Dataset
@@ -53,8 +54,10 @@ def _yearly(dataset: "Dataset", description: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, spy: SpyResource, config: IngestConfig
     ) -> dg.MaterializeResult:
         outcome = ingestion.ingest_years(context, spy, dataset, config)
+        ingestion.add_plot(context, dataset, outcome)
         return dg.MaterializeResult(
-            metadata=ingestion.metadata(outcome), check_results=ingestion.checks(key, outcome)
+            metadata=ingestion.metadata(outcome) | {THROUGH: spy.last_session().isoformat()},
+            check_results=ingestion.checks(key, outcome),
         )
 
     return ingest
@@ -92,6 +95,7 @@ put_call = _yearly("put_call", "Put/call volumes and ratios of the exchanges, kn
 def minute_bars(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
     """Fetch, clean and store the minutes of the run's sessions."""
     outcome = ingestion.ingest_sessions(context, spy, [spy.settings.symbol])
+    ingestion.add_plot(context, "minute_bars", outcome)
     return dg.MaterializeResult(
         metadata=ingestion.metadata(outcome),
         check_results=ingestion.checks(["market", "minute_bars"], outcome),

@@ -118,7 +118,7 @@ def ppo_daily(
         | write_metadata(result)
         | {
             "version": logged.version,
-            "policy_hash": record.policy_hash,
+            "policy_hash": record.policy_hash[:16],
             "train_end": str(record.train_end),
         }
     )
@@ -248,6 +248,7 @@ def promotions(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Materi
     owners=OWNERS,
     tags={"layer": "report"},
     description="MLflow's registry as a table, with each version's out-of-sample result.",
+    metadata=table_metadata(judging.VERSIONS),
     automation_condition=dg.AutomationCondition.eager(),
     code_version="1",
 )

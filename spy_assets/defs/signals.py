@@ -96,7 +96,7 @@ def daily_signal(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Mate
         partition_key=context.partition_keys[-1],
     )
     return dg.MaterializeResult(
-        metadata=write_metadata(*results) | {"sessions": len(signals), "new": len(new)},
+        metadata=write_metadata(results[0]) | {"sessions": len(signals), "new": len(new)},
         check_results=[_replays_equal(changed), _decided(signals)],
     )
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import dagster as dg
 from dagster import AssetKey, DagsterEventType, DagsterInstance
 
 from spy_assets.defs.partitions import YEARS
+
+
+#: Metadata of a source asset: the last session that its source was asked for.
+THROUGH = "through"
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,21 @@ class Needed:
     reason: str
 
 
+@dataclass(frozen=True)
+class Running:
+    """A partition that is not over yet, and the session through which it should reach by now."""
+
+    partition: str
+    through: date
+
+
 class History:
     """What the instance knows of materializations, each asset asked for once."""
 
     def __init__(self, instance: DagsterInstance, defs: dg.Definitions) -> None:
         self.instance = instance
         self.graph = defs.resolve_asset_graph()
+        self._planned: dict[AssetKey, set[str]] = {}
         self._by_partition: dict[AssetKey, dict[str, int]] = {}
         self._latest: dict[AssetKey, int | None] = {}
         keys = list(self.graph.materializable_asset_keys)
@@ -58,26 +72,48 @@ class History:
         current = self.graph.get(key).code_version
         return current is not None and self._versions.get(key) not in (None, current)
 
-    def needed(self, key: AssetKey, wanted: Sequence[str] | None) -> Needed | None:
-        """The partitions of ``wanted`` that are missing or stale, or None if there are none."""
+    def needed(
+        self, key: AssetKey, wanted: Sequence[str] | None, running: Running | None = None
+    ) -> Needed | None:
+        """The partitions of ``wanted`` that are missing or stale, or None if there are none.
+
+        Ask upstream assets before downstream ones: what is needed upstream is stale downstream.
+        ``running`` names a partition that still grows, and how far it should reach.
+        """
         if wanted is None:
             return self._needed_whole(key)
         done = self.by_partition(key)
-        missing = [part for part in wanted if part not in done]
+        missing = {part for part in wanted if part not in done}
         if self.outdated_code(key):
-            return Needed(key, tuple(wanted), "its code changed")
-        stale = [part for part in wanted if part in done and self._upstream_newer(key, part)]
-        if not missing and not stale:
+            reason, stale = "its code changed", set(wanted) - missing
+        else:
+            stale = {part for part in wanted if part in done and self._upstream_newer(key, part)}
+            if running is not None and self._grew(key, running):
+                stale.add(running.partition)
+            reason = f"{len(missing)} missing, {len(stale)} stale"
+        keep = missing | stale
+        if not keep:
             return None
-        reason = f"{len(missing)} missing, {len(stale)} stale"
-        keep = set(missing) | set(stale)
+        self._planned[key] = keep
         return Needed(key, tuple(part for part in wanted if part in keep), reason)
+
+    def _grew(self, key: AssetKey, running: Running) -> bool:
+        """Whether a source asset's running partition ends before the session it should reach."""
+        if self.graph.get(key).parent_keys or running.partition not in self.by_partition(key):
+            return False
+        records = self.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, asset_partitions=[running.partition]), limit=1
+        ).records
+        made = records[0].asset_materialization if records else None
+        through = None if made is None else made.metadata.get(THROUGH)
+        return through is not None and str(through.value) < running.through.isoformat()
 
     def _upstream_newer(self, key: AssetKey, partition: str) -> bool:
         own = self.by_partition(key)[partition]
         node = self.graph.get(key)
         return any(
             self.by_partition(parent).get(partition, 0) > own
+            or partition in self._planned.get(parent, ())
             for parent in node.parent_keys
             if self.graph.get(parent).partitions_def == node.partitions_def
             and node.partitions_def == YEARS

@@ -8,7 +8,7 @@ that does not beat its baselines is reported as such.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -38,15 +38,16 @@ _STYLE: Final = """
 --card:#161b22;--good:#3fb950;--bad:#f85149;--warn:#d29922;--policy:#58a6ff;--hold:#f0883e;
 --random:#bc8cff;--cash:#8b949e}}
 body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;margin:0 auto;
-max-width:1000px;padding:1.5rem}h1{font-size:1.5rem;margin:0}
+max-width:1180px;padding:1.5rem}h1{font-size:1.5rem;margin:0}
 h2{font-size:1.1rem;margin:2rem 0 .5rem}
-p,li{max-width:75ch}.soft{color:var(--soft)}.note{border-left:4px solid var(--warn);
-background:var(--card);padding:.5rem 1rem;margin:1rem 0}.wide{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.87rem}
-th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}.good{color:var(--good)}.bad{color:var(--bad)}
-.bar{background:var(--card);height:.8rem;width:12rem}.bar i{background:var(--policy);
-display:block;height:100%}svg{width:100%;height:auto}svg text{fill:var(--soft);font-size:12px}
+p,li{max-width:95ch}ul{padding-left:1.2rem;margin:.3rem 0}.soft{color:var(--soft)}
+.note{border-left:4px solid var(--warn);background:var(--card);padding:.5rem 1rem;
+margin:1rem 0}.wide,figure{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.85rem}
+th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
+th.text,td.text{text-align:left}.good{color:var(--good)}.bad{color:var(--bad)}
+.bar{background:var(--card);height:.8rem;width:20rem;max-width:40vw}.bar i{background:var(--policy);
+display:block;height:100%}svg{width:100%;min-width:700px;height:auto}svg text{fill:var(--soft);font-size:12px}
 """
 
 
@@ -136,7 +137,7 @@ def _notes(facts: ReportFacts, verdict: GateVerdict | None, unbeaten: Sequence[s
     if facts.surface_priced:
         notes.append(_SURFACE)
     if unbeaten:
-        notes.append(f"Not shown to beat: {', '.join(unbeaten)}.")
+        notes.append(f"Not shown to beat over these sessions: {', '.join(unbeaten)}.")
     if verdict is not None and verdict.notice:
         notes.append(verdict.notice)
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
@@ -217,7 +218,7 @@ def _decisions(policy: BacktestResult) -> str:
         ]
         for number, spec in DAILY_ACTIONS.items()
     ]
-    return _table(("action", "times", "share", ""), rows)
+    return _table(("action", "times", "share", ""), rows, text={0, 3})
 
 
 def _trades(trades: Iterable[Trade]) -> str:
@@ -229,9 +230,9 @@ def _trades(trades: Iterable[Trade]) -> str:
             str(trade.exit_session),
             escape(trade.exit_reason),
             str(trade.quantity),
-            f"{trade.entry_value:,.2f}",
-            f"{trade.exit_value:,.2f}",
-            f"{trade.costs:,.2f}",
+            _dollars(trade.entry_value),
+            _dollars(trade.exit_value),
+            _dollars(trade.costs),
             _signed(trade.pnl),
             f"{trade.pnl_pct:.1%}",
         ]
@@ -243,12 +244,17 @@ def _trades(trades: Iterable[Trade]) -> str:
         "decided", "structure", "entry", "exit", "why", "units", "paid", "got back", "costs", "P&L",
         "of premium",
     )  # fmt: skip
-    return _table(heads, rows)
+    return _table(heads, rows, text=range(5))
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>\n" for row in rows)
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], text: Container[int] = (0,)) -> str:
+    """Lay out cells, the columns in ``text`` to the left and numbers to the right."""
+    marks = [" class=text" if column in text else "" for column in range(len(heads))]
+    head = "".join(f"<th{m}>{escape(name)}</th>" for m, name in zip(marks, heads, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{m}>{c}</td>" for m, c in zip(marks, row, strict=True)) + "</tr>\n"
+        for row in rows
+    )
     table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
     return f"<div class=wide>{table}</div>"
 
@@ -262,4 +268,11 @@ def _interval(interval: Interval) -> str:
 
 
 def _signed(value: float) -> str:
-    return f'<span class="{"bad" if value < 0 else "good"}">{value:,.2f}</span>'
+    text = _dollars(value)
+    tone = "soft" if text == "0.00" else "bad" if value < 0 else "good"
+    return f'<span class="{tone}">{text}</span>'
+
+
+def _dollars(value: float) -> str:
+    """Two decimals, and no negative zero."""
+    return f"{round(value, 2) + 0.0:,.2f}"

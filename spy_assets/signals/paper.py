@@ -331,9 +331,19 @@ def market_input(
             iv=iv,
             iv_rank=_times(get("iv_rank"), 100.0),
             rsi14=_times(get("rsi14"), 100.0),
+            macd_hist=_unscaled(get("macd_hist"), 10.0, 0.5),
+            put_call=_unscaled(get("pcr"), 3.0),
+            volume_surge=_unscaled(get("volume_surge"), 5.0),
         ),
     )
 
 
 def _times(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
+
+
+def _unscaled(value: float | None, factor: float, offset: float = 0.0) -> float | None:
+    """The raw value behind a scaled dimension; None at the ends, where it may have been clipped."""
+    if value is None or not 0.0 < value < 1.0:
+        return None
+    return (value - offset) * factor

@@ -18,7 +18,7 @@ from pathlib import Path
 from spy_assets.clock import utc_now
 from spy_assets.errors import ChecksumMismatch, ProfileMismatch, WarehouseError
 from spy_assets.settings import Settings
-from spy_assets.warehouse.connection import is_postgres, metadata_schema, open_catalogue
+from spy_assets.warehouse.connection import connect, is_postgres, metadata_schema, open_catalogue
 from spy_assets.warehouse.copies import backup_sqlite
 from spy_assets.warehouse.files import lake_root, list_files, sha256_of
 from spy_assets.warehouse.locking import write_lock
@@ -238,3 +238,5 @@ def _restore_catalogue(settings: Settings, src: Path) -> None:
     fresh = path.with_suffix(".restored")
     shutil.copyfile(src / "catalogue.sqlite", fresh)
     fresh.replace(path)
+    # A copy is in rollback-journal mode; a writer's attach puts it back to WAL, for read-only opens.
+    connect(settings, read_only=False).close()

@@ -29,6 +29,7 @@ from spy_assets.warehouse.connection import (
     attach_options,
     catalogue_uri,
     identifier,
+    is_initialised,
     is_postgres,
     metadata_schema,
 )
@@ -125,7 +126,7 @@ def window_vars(start: date | None, end: date | None, ingested_at: str | None = 
 
 def _dbt_command(arguments: Sequence[str], target: Path) -> list[str]:
     return [
-        sys.executable, "-m", "dbt.cli.main", *arguments,
+        sys.executable, "-c", "from dbt.cli.main import cli; cli()", *arguments,
         "--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR),
         "--target-path", str(target), "--log-path", str(target),
     ]  # fmt: skip
@@ -142,14 +143,20 @@ def run_dbt(settings: Settings, arguments: Sequence[str]) -> str:
     Raises
     ------
     WarehouseError
-        If dbt fails; with the end of its output.
+        If there is no warehouse, or dbt fails; with the end of its output.
     """
     from spy_assets.warehouse.checksums import record_checksums
 
+    if not is_initialised(settings):
+        raise WarehouseError(
+            f"there is no warehouse at {settings.root}", hint="make one with `make run`"
+        )
+
     with tempfile.TemporaryDirectory(prefix="dbt-") as folder:
-        output = _run(_dbt_command(arguments, Path(folder)), dbt_environment(settings))
-    record_checksums(settings)
-    return output
+        try:
+            return _run(_dbt_command(arguments, Path(folder)), dbt_environment(settings))
+        finally:  # a failed invocation may have built some models before
+            record_checksums(settings)
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:

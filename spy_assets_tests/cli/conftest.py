@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spy_assets.cli import app
-from spy_assets.settings import Settings
+from spy_assets.settings import Settings, load_settings
 from spy_assets_tests.cli.ledgers import make_lake
 
 
@@ -52,6 +53,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture
-def own_lake(tmp_path: Path) -> Settings:
-    """A lake of the test's own."""
-    return make_lake(tmp_path)
+def own_lake(lake: Settings, tmp_path: Path) -> Settings:
+    """A lake of the test's own: a copy, since a profile may be moved."""
+    shutil.copytree(lake.root, tmp_path / ".spy" / "sample")
+    return load_settings(home=tmp_path, source="sample", profile="sample")

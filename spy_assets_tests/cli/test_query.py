@@ -154,7 +154,10 @@ def test_prompt_takes_many_lines_survives_errors_and_keeps_history(own_lake: Set
     terminal.type(".schema ledger.fills\n")
     terminal.until("quote_kind")
     terminal.until("spy> ")
-    terminal.type("half a que\x03")
+    terminal.type("half a que")
+    terminal.until("half a que")
+    time.sleep(0.3)  # readline looks at signals only while it waits for a key
+    terminal.type("\x03")
     terminal.until("spy> ")
     terminal.type("\x04")
     assert terminal.code() == 0

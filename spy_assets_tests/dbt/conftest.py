@@ -22,6 +22,7 @@ from spy_assets.warehouse.dbt_sql import (
     window_vars,
 )
 from spy_assets_tests.features import tables
+from spy_assets_tests.warehouse.profiles import postgres  # noqa: F401 - a fixture
 
 SESSIONS = 330
 FIRST_INGEST = datetime(2019, 1, 2, tzinfo=UTC)

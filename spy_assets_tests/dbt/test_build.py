@@ -105,6 +105,13 @@ def test_only_the_window_is_published(raw: Tables, tmp_path: Path) -> None:
         assert lake.history("features.daily_15")["ingested_at"].unique().to_list() == [FIRST_INGEST]
 
 
+def test_dbt_makes_no_lake_by_the_way(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, home=tmp_path)
+    with pytest.raises(WarehouseError, match="there is no warehouse"):
+        run_dbt(settings, ["run"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_wrong_value_in_the_lake_fails_the_build(copy: Settings) -> None:
     bars = tables.volatility(1).filter(pl.col("name") == "VIX")
     wrong = bars.with_columns(pl.lit(-1.0).alias("close"))

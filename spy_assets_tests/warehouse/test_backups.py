@@ -82,3 +82,13 @@ def test_what_is_no_backup_is_refused(settings: Settings, tmp_path: Path):
 def test_a_backup_needs_an_empty_folder(saved: Path, settings: Settings):
     with pytest.raises(WarehouseError, match="not empty"):
         backup(settings, saved)
+
+
+def test_a_restored_lake_opens_read_only_at_once(settings: Settings, tmp_path: Path) -> None:
+    with Warehouse.open(settings) as lake:
+        before = lake.snapshot_id()
+    backup(settings, tmp_path / "backup")
+    elsewhere = load_settings(home=tmp_path / "elsewhere")
+    restore(elsewhere, tmp_path / "backup")
+    with Warehouse.open(elsewhere, read_only=True) as lake:
+        assert lake.snapshot_id() == before

@@ -1,0 +1,144 @@
+"""`SPY_SOURCE=yfinance spy run`: the whole graph on a live source, over real sockets on loopback.
+
+The server speaks Yahoo's chart JSON and FRED's CSV; prices are a seeded random walk up to the last session
+that is decided now, so partitions, schedules and the running year are those of today.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spy_assets import clock, sessions
+from spy_assets_tests.scripted_server import Asked, Reply, ScriptedServer
+
+FIRST = date(2023, 1, 1)
+LEVEL = {"SPY": 450.0, "^VIX": 18.0, "^VIX9D": 17.0, "^VIX3M": 20.0, "^VVIX": 90.0, "^SKEW": 140.0}
+
+
+def walk(symbol: str, days: list[date]) -> list[float]:
+    """Closes of a symbol, the same on every call."""
+    dice, level, closes = random.Random(symbol), LEVEL.get(symbol, 100.0), []
+    anchor = math.log(level)
+    value = anchor
+    for _ in days:
+        value += dice.gauss(0, 0.01) + (0.05 * (anchor - value) if symbol.startswith("^") else 0.0)
+        closes.append(round(math.exp(value), 2))
+    return closes
+
+
+def chart(symbol: str, days: list[date]) -> dict[str, Any]:
+    closes = walk(symbol, days)
+    opens = [closes[0], *closes[:-1]]
+    stamps = [int(sessions.session_open(day).timestamp()) for day in days]
+    quote = {
+        "open": opens,
+        "high": [max(a, b) for a, b in zip(opens, closes, strict=True)],
+        "low": [min(a, b) for a, b in zip(opens, closes, strict=True)],
+        "close": closes,
+        "volume": [1_000_000 + 1_000 * (index % 50) for index in range(len(days))],
+    }
+    period = {
+        "timezone": "EST",
+        "start": stamps[0],
+        "end": stamps[0] + 23_400,
+        "gmtoffset": -18_000,
+    }
+    meta = {
+        "currency": "USD", "symbol": symbol, "instrumentType": "ETF", "gmtoffset": -18_000,
+        "exchangeTimezoneName": "America/New_York", "timezone": "EST", "dataGranularity": "1d",
+        "firstTradeDate": 728_317_800, "range": "", "validRanges": ["1d", "max"], "priceHint": 2,
+        "currentTradingPeriod": {name: period for name in ("pre", "regular", "post")},
+        "tradingPeriods": [[period]],
+    }  # fmt: skip
+    result = {
+        "meta": meta, "timestamp": stamps, "events": {},
+        "indicators": {"quote": [quote], "adjclose": [{"adjclose": closes}]},
+    }  # fmt: skip
+    return {"chart": {"result": [result], "error": None}}
+
+
+@pytest.fixture(scope="module")
+def vendors() -> Iterator[ScriptedServer]:
+    """Yahoo and FRED on one loopback port."""
+    last = sessions.last_decided_session(clock.utc_now())
+    every = sessions.sessions_between(FIRST, last)
+
+    def yahoo(asked: Asked) -> Reply:
+        symbol = asked.path.rsplit("/", 1)[1].replace("%5E", "^")
+        start, end = (float(asked.query.get(name, default)) for name, default in
+                      (("period1", "0"), ("period2", "9e9")))  # fmt: skip
+        days = [d for d in every if start <= sessions.session_open(d).timestamp() < end]
+        body = chart(symbol, every)
+        result = body["chart"]["result"][0]
+        keep = [index for index, day in enumerate(every) if day in set(days)]
+        result["timestamp"] = [result["timestamp"][i] for i in keep]
+        for block in (result["indicators"]["quote"][0], result["indicators"]["adjclose"][0]):
+            for name, values in block.items():
+                block[name] = [values[i] for i in keep]
+        return Reply(json.dumps(body), headers={"Content-Type": "application/json"})
+
+    def fred(asked: Asked) -> Reply:
+        series = asked.query["id"]
+        rows = "".join(f"{day},4.5\n" for day in every)
+        return Reply(f"observation_date,{series}\n{rows}", headers={"Content-Type": "text/csv"})
+
+    server = ScriptedServer()
+    server.rule("/v8/finance/chart", yahoo)
+    server.rule("/graph/fredgraph.csv", fred)
+    yield server
+    server.close()
+
+
+def environment(server: ScriptedServer, home: Path) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SPY_")}
+    return own | {
+        "SPY_HOME": str(home), "SPY_SOURCE": "yfinance", "SPY_START_YEAR": str(FIRST.year),
+        "SPY_SYMBOLS": '["SPY"]', "SPY_SIGNAL_SESSIONS": "5", "SPY_TRAIN__TIMESTEPS": "4096",
+        "SPY_TRAIN__SEEDS": "1", "SPY_HTTP__YAHOO_URL": server.url, "SPY_HTTP__FRED_URL": server.url,
+        "SPY_HTTP__BACKOFF_S": "0", "SPY_ENV_FILE": str(home / "no.env"), "NO_PROXY": "127.0.0.1",
+    }  # fmt: skip
+
+
+def spy_run(server: ScriptedServer, home: Path, **settings: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "spy_assets.cli", "run", "--json"],
+        env=environment(server, home) | settings,
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+@pytest.mark.slow
+def test_todays_signal_from_a_live_source(vendors: ScriptedServer, tmp_path: Path):
+    last = sessions.last_decided_session(clock.utc_now())
+    before = sessions.previous_session(last)
+    yesterday = spy_run(vendors, tmp_path, SPY_AS_OF=before.isoformat())
+    assert yesterday["signal"]["session"] == before.isoformat()
+    assert yesterday["signal"]["probabilities"], yesterday["signal"]["reasons"]
+    # A day later only the running year is asked for, and the new session gets its signal.
+    vendors.asked.clear()
+    # The model's window would move with the last session; here the week's retrain is not due.
+    today = spy_run(vendors, tmp_path, SPY_TRAIN__HOLDOUT_SESSIONS="61", SPY_SIGNAL_SESSIONS="6")
+    assert today["signal"]["session"] == last.isoformat()
+    assert today["signal"]["source"] == "yfinance"
+    starts = [float(a.query["period1"]) for a in vendors.asked if a.path.endswith("/SPY")]
+    assert min(starts) >= sessions.session_open(before).timestamp() - 15 * 86_400
+    # Again: nothing is missing, so nothing is asked for, and the signal is the same.
+    asked = vendors.count()
+    again = spy_run(vendors, tmp_path, SPY_TRAIN__HOLDOUT_SESSIONS="61", SPY_SIGNAL_SESSIONS="6")
+    assert again["signal"]["signal_id"] == today["signal"]["signal_id"]
+    assert again["materialized"] == 0
+    assert vendors.count() == asked
