@@ -29,7 +29,7 @@ _LOOKS: Final = {
     "cash": ("var(--cash)", 1.2, "2 3"),
 }
 _POLICY_LOOK: Final = ("var(--policy)", 2.6, "")
-_OTHER_LOOK: Final = ("var(--soft)", 0.9, "1 2")
+_OTHER_LOOK: Final = ("var(--soft)", 1.1, "1 2")
 
 
 def equity_chart(results: Sequence[BacktestResult]) -> str:

@@ -47,7 +47,8 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font
 th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th.text,td.text{text-align:left}.good{color:var(--good)}.bad{color:var(--bad)}
 .bar{background:var(--card);height:.8rem;width:20rem;max-width:40vw}.bar i{background:var(--policy);
-display:block;height:100%}svg{width:100%;min-width:700px;height:auto}svg text{fill:var(--soft);font-size:12px}
+display:block;height:100%}svg{width:100%;min-width:700px;height:auto}
+svg text{fill:var(--soft);font-size:12px}
 """
 
 
