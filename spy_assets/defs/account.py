@@ -40,6 +40,7 @@ def desk(settings: Settings) -> Desk:
         risk_fraction=risk.risk_fraction,
         max_contracts=risk.max_contracts,
         min_confidence=risk.min_confidence,
+        blocking_flags=("quarantined", "minute_gaps"),
     )
     config = DailyConfig(fill=settings.fill, sizing=RiskSizing(limits), root=settings.symbol)
     return Desk(limits=limits, costs=PRESETS[settings.costs], config=config)
@@ -61,25 +62,30 @@ def trading(settings: Settings) -> Trading:
     return Trading(own.costs, own.rules, settings.risk.capital, own.config)
 
 
-def market_path(lake: Warehouse, settings: Settings, session: date) -> MarketPath:
-    """The market up to ``session`` as it was known at its decision time."""
+def market_path(
+    lake: Warehouse, settings: Settings, session: date, *, snapshot: int | None = None
+) -> MarketPath:
+    """The market up to ``session`` as it was known at its decision time, at a snapshot or now."""
     from spy_assets.simulator.market_path import MarketPath
 
     rows = lake.read(
         "features.daily_15",
         as_of=decision_time(session),
+        snapshot=snapshot,
         where="symbol = ? AND session <= ?",
         params=(settings.symbol, session),
     )
     return MarketPath.from_frame(rows)
 
 
-def windows(lake: Warehouse, settings: Settings, session: date) -> Windows:
-    """Training and validation windows that end with ``session``."""
+def windows(
+    lake: Warehouse, settings: Settings, session: date, *, snapshot: int | None = None
+) -> Windows:
+    """Training and validation windows that end with ``session``, from a snapshot or from now."""
     from spy_assets.models.policy.windows import split_windows
 
     return split_windows(
-        market_path(lake, settings, session),
+        market_path(lake, settings, session, snapshot=snapshot),
         validation_sessions=settings.train.validation_sessions,
         purge_sessions=settings.train.purge_sessions,
     )
@@ -128,9 +134,12 @@ def _refusing(error: ModelError) -> Callable[..., Any]:
     return refuse
 
 
-def versions_of(lake: Warehouse, table: str, symbol: str) -> pl.DataFrame:
-    """All versions of one symbol's rows of a feature table."""
-    return lake.execute(f"SELECT * FROM {table} WHERE symbol = ?", (symbol,))
+def versions_of(
+    lake: Warehouse, table: str, symbol: str, *, snapshot: int | None = None
+) -> pl.DataFrame:
+    """All versions of one symbol's rows of a feature table, at a snapshot or now."""
+    at = "" if snapshot is None else f" AT (VERSION => {snapshot})"
+    return lake.execute(f"SELECT * FROM {table}{at} WHERE symbol = ?", (symbol,))
 
 
 def standing_decisions(rows: list[Mapping[str, Any]]) -> dict[date, Recorded]:

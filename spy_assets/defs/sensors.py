@@ -4,6 +4,7 @@ import dagster as dg
 
 from spy_assets.defs import jobs
 from spy_assets.defs.resources import SpyResource
+from spy_assets.warehouse.tables import TABLES
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 
@@ -24,15 +25,18 @@ def features_ready(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.Ski
 
 
 @dg.run_status_sensor(
-    run_status=dg.DagsterRunStatus.SUCCESS,
-    monitored_jobs=[jobs.train_daily],
-    request_job=jobs.report_job,
+    run_status=dg.DagsterRunStatus.FAILURE,
+    monitored_jobs=[jobs.refresh_history],
+    request_job=jobs.daily_signal_job,
     default_status=RUNNING,
-    description="When a challenger is trained and judged, renew the registry's mirror.",
+    description="When a session's refresh has failed for good, its signal is HOLD, with the reason.",
 )
-def challenger_judged(context: dg.RunStatusSensorContext) -> dg.RunRequest:
-    """Request the report job."""
-    return dg.RunRequest(run_key=f"judged-{context.dagster_run.run_id}")
+def features_failed(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+    """Request the signal of the session whose refresh failed: it holds, and says why."""
+    session = context.dagster_run.tags.get("spy/session")
+    if session is None:
+        return dg.SkipReason("the refresh was a backfill, not a session's own")
+    return dg.RunRequest(run_key=f"signal-{session}", partition_key=session)
 
 
 @dg.sensor(
@@ -46,9 +50,10 @@ def outcomes_matured(
 ) -> dg.SensorResult | dg.SkipReason:
     """Compare the number of settled trades with the cursor."""
     with spy.warehouse() as lake:
+        lake.ensure(TABLES["ledger.outcomes"])
         settled = lake.row_count("ledger.outcomes")
     known = int(context.cursor or 0)
-    if settled <= known:
+    if settled == known:  # fewer than known is a restored backup, and news as well
         return dg.SkipReason(f"no new outcome since the last tick ({settled} settled)")
     request = dg.RunRequest(run_key=f"outcomes-{settled}")
     return dg.SensorResult(run_requests=[request], cursor=str(settled))
@@ -63,35 +68,69 @@ def outcomes_matured(
 def champion_changed(
     context: dg.SensorEvaluationContext, spy: SpyResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Compare the registry's champion with the cursor; the first look only remembers it."""
+    """Compare the registry's champion with the cursor."""
     version = spy.registry().alias("champion")
     if version is None:
         return dg.SkipReason("no champion yet")
     if version == context.cursor:
         return dg.SkipReason(f"version {version} is still champion")
-    if context.cursor is None:
-        return dg.SensorResult(skip_reason=f"champion is version {version}", cursor=version)
     session = spy.last_session()
-    request = dg.RunRequest(run_key=f"champion-{version}", partition_key=session.isoformat())
+    request = dg.RunRequest(
+        run_key=f"champion-{version}-{session}", partition_key=session.isoformat()
+    )
     return dg.SensorResult(run_requests=[request], cursor=version)
 
 
 @dg.run_failure_sensor(
     default_status=RUNNING,
     monitor_all_code_locations=False,
-    description="Every failed run becomes one alert, to the log and to the webhook.",
+    description="A job that fails becomes one alert, to the log and to the webhook, until it succeeds.",
 )
 def run_failed(context: dg.RunFailureSensorContext, spy: SpyResource) -> None:
-    """Send one alert per failed run."""
+    """Send one alert per job that fails, however often it fails before it succeeds again."""
     from spy_assets.alerts import alerter
 
     run = context.dagster_run
     alerter(spy.settings).send(
-        key=f"run-{run.run_id}",
+        key=_incident(run),
         title=f"{run.job_name} failed",
-        text=context.failure_event.message or "no message",
+        text=f"run {run.run_id}: {context.failure_event.message or 'no message'}",
         now=spy.utc_now(),
     )
 
 
-SENSORS = [features_ready, challenger_judged, outcomes_matured, champion_changed, run_failed]
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    default_status=RUNNING,
+    monitor_all_code_locations=False,
+    description="A job that succeeds again closes its incident, so that its next failure is told.",
+)
+def run_recovered(context: dg.RunStatusSensorContext, spy: SpyResource) -> dg.SkipReason:
+    """Close the incident of the job, if one is open."""
+    from spy_assets.alerts import alerter
+
+    run = context.dagster_run
+    closed = alerter(spy.settings).resolve(_incident(run))
+    return dg.SkipReason(f"{run.job_name}: incident {'closed' if closed else 'none'}")
+
+
+def _incident(run: dg.DagsterRun) -> str:
+    return f"run_failed:{run.job_name}"
+
+
+mirror_registry = dg.AutomationConditionSensorDefinition(
+    "mirror_registry",
+    target=dg.AssetSelection.assets(["models", "model_versions"]),
+    default_status=RUNNING,
+    description="Renews the registry's mirror by its automation condition, after each promotion.",
+)
+
+SENSORS: list[dg.SensorDefinition] = [
+    features_ready,
+    features_failed,
+    outcomes_matured,
+    champion_changed,
+    run_failed,
+    run_recovered,
+    mirror_registry,
+]

@@ -7,6 +7,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account
+from spy_assets.defs.deciding import ledger_rows, load_signals
+from spy_assets.errors import CheckFailed
 from spy_assets.sessions import decision_time
 from spy_assets.warehouse.tables import TABLES
 
@@ -31,32 +33,24 @@ class Settled:
     value: float
 
 
-def load_signals(lake: Warehouse, symbol: str) -> list[Signal]:
-    """All recorded signals of a symbol, by session."""
-    from spy_assets.signals.contract import Signal
-
-    rows = lake.read("ledger.signals", where="symbol = ?", params=(symbol,), columns=["payload"])
-    signals = [Signal.from_json(text) for (text,) in rows.iter_rows()]
-    return sorted(signals, key=lambda signal: (signal.session, signal.signal_id))
-
-
 def standing_signals(lake: Warehouse, symbol: str) -> list[Signal]:
-    """Of each session the signal that the account follows."""
-    from spy_assets.defs.signals import ledger_rows
-
+    """Of each session the one signal that the account follows."""
     standing = account.standing_decisions(ledger_rows(lake, symbol, before=date.max))
-    return [
-        signal
-        for signal in load_signals(lake, symbol)
-        if signal.session in standing
-        and (standing[signal.session].action, standing[signal.session].size)
-        == (signal.action, signal.size)
-    ]
+    followed = {decision.signal_id for decision in standing.values()}
+    return [signal for signal in load_signals(lake, symbol) if signal.signal_id in followed]
 
 
 def settle_sessions(lake: Warehouse, settings: Settings, days: list[date]) -> Settled:
-    """Replay the account through the last of ``days`` and settle what closed in them."""
-    from spy_assets.defs.signals import ledger_rows
+    """Replay the account through the last of ``days`` and settle what closed by then.
+
+    Trades that closed earlier and were not settled in their own session, because its features were
+    late, are settled now.
+
+    Raises
+    ------
+    CheckFailed
+        If the market has no row of the last session: nothing can be settled for it yet.
+    """
     from spy_assets.signals.outcomes import fill_rows, settle_outcomes
     from spy_assets.signals.paper import settle
 
@@ -67,6 +61,12 @@ def settle_sessions(lake: Warehouse, settings: Settings, days: list[date]) -> Se
     paper = settle(versions, recorded, last, account.paper_setup(settings))
     if paper is None:
         return Settled({"ledger.outcomes": [], "ledger.fills": []}, 0, "", settings.risk.capital)
+    if paper.path.sessions[-1] < last:
+        raise CheckFailed(
+            f"features.daily_15 has no priced row of {last} for {settings.symbol}; its last is of "
+            f"{paper.path.sessions[-1]}",
+            hint="materialize the features of that session first, then its outcomes",
+        )
     signals = [s for s in standing_signals(lake, settings.symbol) if s.session <= last]
     position = paper.simulator.position
     settlement = settle_outcomes(
@@ -77,16 +77,29 @@ def settle_sessions(lake: Warehouse, settings: Settings, days: list[date]) -> Se
         open_sessions=[] if position is None else [position.decision_session],
     )
     wanted = set(days)
+    settled = _ids(lake, "ledger.outcomes", "signal_id")
+    filled = _ids(lake, "ledger.fills", "fill_id")
     fills = fill_rows(signals, fills_of(paper), source=settings.source)
     return Settled(
         rows={
-            "ledger.outcomes": [row for row in settlement.rows if row["exit_session"] in wanted],
-            "ledger.fills": [row for row in fills if row["session"] in wanted],
+            "ledger.outcomes": [
+                row
+                for row in settlement.rows
+                if row["exit_session"] in wanted or row["signal_id"] not in settled
+            ],
+            "ledger.fills": [
+                row for row in fills if row["session"] in wanted or row["fill_id"] not in filled
+            ],
         },
         pending=len(settlement.pending),
         broken=reconcile(paper),
         value=paper.simulator.value,
     )
+
+
+def _ids(lake: Warehouse, table: str, column: str) -> set[str]:
+    lake.ensure(TABLES[table])
+    return set(lake.execute(f"SELECT DISTINCT {column} AS id FROM {table}")["id"])
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,6 @@ def holdout_report(
     lake: Warehouse, settings: Settings, through: date, made_at: datetime
 ) -> MadeReport | None:
     """The paper account of the recorded signals beside the baselines over the same sessions."""
-    from spy_assets.defs.signals import ledger_rows
     from spy_assets.evaluation.backtest import Venue
     from spy_assets.evaluation.baselines import run_baselines
     from spy_assets.evaluation.report import ReportFacts, render_report
@@ -155,7 +167,7 @@ def reconcile(paper: PaperAccount) -> str:
     from spy_assets.simulator.kernel import InvariantBroken, check_invariant
 
     try:
-        check_invariant(paper.simulator.account, tolerance=1e-6)
+        check_invariant(paper.simulator.account)
     except InvariantBroken as error:
         return str(error)
     return ""

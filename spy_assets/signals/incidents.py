@@ -38,6 +38,12 @@ class Incident:
     detail: str
 
 
+def is_signal_incident(key: str, symbol: str) -> bool:
+    """Whether a key was given by :func:`incidents_of` to a signal of ``symbol``."""
+    cause, _, rest = key.partition(":")
+    return cause in TITLES and rest.split(":")[0] == symbol
+
+
 def incidents_of(signal: Signal) -> tuple[Incident, ...]:
     """List what a signal reports as broken, in the order of its reasons; empty when all is well."""
     found = []

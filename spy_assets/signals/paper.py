@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from spy_assets.evaluation.backtest import COST_KINDS, BacktestResult, Decision
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
@@ -36,6 +37,8 @@ from spy_assets.simulator.book import DailyConfig
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.market_path import MarketPath
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -44,11 +47,12 @@ class Recorded:
     session: date
     action: int
     size: int
+    signal_id: str = ""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Recorded:
         """Read the columns of ``ledger.signals``."""
-        return cls(row["session"], int(row["action"]), int(row["size"] or 0))
+        return cls(row["session"], int(row["action"]), int(row["size"] or 0), row["signal_id"])
 
 
 @dataclass
@@ -182,9 +186,30 @@ class Book:
     lake_snapshot: int | None = None
 
 
+@dataclass(frozen=True)
+class MarketHistory:
+    """All versions of what decisions look at, of one symbol, with ``available_at``.
+
+    Attributes
+    ----------
+    observations
+        Rows of ``features.daily_15``.
+    regimes
+        Rows of ``features.regime``.
+    raw
+        Rows of ``features.market_daily``, for the values that are shown; None shows none of them.
+    flags
+        Data-quality flags of a session; see the risk rule ``data_quality``.
+    """
+
+    observations: pl.DataFrame
+    regimes: pl.DataFrame
+    raw: pl.DataFrame | None = None
+    flags: Mapping[date, tuple[str, ...]] = field(default_factory=dict)
+
+
 def decide_sessions(
-    versions: pl.DataFrame,
-    regimes: pl.DataFrame,
+    history: MarketHistory,
     sessions: Iterable[date],
     book: Book,
     setup: PaperSetup,
@@ -192,15 +217,8 @@ def decide_sessions(
 ) -> list[Signal]:
     """Decide for each session in order, each on what was known at its decision time.
 
-    Parameters
-    ----------
-    versions
-        All versions of ``features.daily_15`` of one symbol, with ``available_at``.
-    regimes
-        All versions of ``features.regime`` of the symbol.
-    sessions
-        Sessions to decide for; those already in ``book.recorded`` are decided again, from the
-        account as it was, and their record stays what later sessions follow.
+    Sessions that are in ``book.recorded`` are decided again, from the account as it was; their record
+    stays what later sessions follow.
     """
     days = sorted(sessions)
     recorded = dict(book.recorded)
@@ -208,22 +226,90 @@ def decide_sessions(
     if not days:
         return []
     signals = []
-    common = _account(known_at(versions, decision_time(days[-1]), first), setup)
+    market, moods = Versions(history.observations), Versions(history.regimes)
+    raw = None if history.raw is None else Versions(history.raw)
+    common = _account(market.known_at(decision_time(days[-1]), first), setup)
     for day in days:
-        known = known_at(versions, decision_time(day), first)
-        walk = _account(known, setup) if _revised_later(versions, day, first) else common
-        regime = _regime(regimes, day)
-        signal = _decide_one(walk, known, regime, day, recorded, book, setup, world)
+        moment = decision_time(day)
+        revised = market.revised_later(day, first)
+        walk = _account(market.known_at(moment, first), setup) if revised else common
+        mood = moods.row(day, moment)
+        seen = Seen(
+            row=market.row(day, moment),
+            raw=None if raw is None else raw.row(day, moment),
+            newest=market.newest(moment, first),
+            regime=None if mood is None else mood["regime"],
+            flags=history.flags.get(day, ()),
+        )
+        signal = _decide_one(walk, seen, day, recorded, book, setup, world)
         signals.append(signal)
-        recorded.setdefault(day, Recorded(day, signal.action, signal.size))
+        recorded.setdefault(day, Recorded(day, signal.action, signal.size, signal.signal_id))
     return signals
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the market shows at a decision: the session's rows, the newest session, regime, flags."""
+
+    row: Mapping[str, Any] | None
+    raw: Mapping[str, Any] | None
+    newest: date | None
+    regime: str | None
+    flags: tuple[str, ...] = ()
+
+
+class Versions:
+    """All versions of a symbol's rows, asked for many moments.
+
+    Sorted once, and looked up in arrays: a filter of the whole frame per session would cost more
+    than the decision itself.
+    """
+
+    def __init__(self, versions: pl.DataFrame) -> None:
+        self._rows = versions.sort(_order(versions))
+        self._sessions = self._rows["session"].to_numpy().astype("datetime64[D]")
+        self._available = _microseconds(self._rows["available_at"])
+
+    def known_at(self, moment: datetime, first: date) -> pl.DataFrame:
+        """See :func:`known_at`."""
+        return known_at(self._rows, moment, first)
+
+    def row(self, day: date, moment: datetime) -> dict[str, Any] | None:
+        """The last version of a session's row that was available at ``moment``."""
+        start, end = np.searchsorted(self._sessions, [np.datetime64(day), np.datetime64(day) + 1])
+        known = int(np.searchsorted(self._available[start:end], _microsecond(moment), "right"))
+        return self._rows.row(int(start) + known - 1, named=True) if known else None
+
+    def newest(self, moment: datetime, first: date) -> date | None:
+        """The last session from ``first`` on that has a row available at ``moment``."""
+        start = int(np.searchsorted(self._sessions, np.datetime64(first)))
+        known = np.flatnonzero(self._available[start:] <= _microsecond(moment))
+        return self._sessions[start + int(known[-1])].item() if known.size else None
+
+    def revised_later(self, day: date, first: date) -> bool:
+        """Whether a row that ``day`` sees was to be replaced after its decision."""
+        start, end = np.searchsorted(self._sessions, [np.datetime64(first), np.datetime64(day) + 1])
+        return bool((self._available[start:end] > _microsecond(decision_time(day))).any())
+
+
+def _order(versions: pl.DataFrame) -> list[str]:
+    """Sessions, and each session's versions from the oldest to the newest."""
+    return [name for name in ("session", "available_at", "ingested_at") if name in versions.columns]
+
+
+def _microseconds(moments: pl.Series) -> NDArray[np.int64]:
+    return moments.dt.epoch("us").to_numpy()
+
+
+def _microsecond(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def known_at(versions: pl.DataFrame, moment: datetime, first: date) -> pl.DataFrame:
     """The last version of each session from ``first`` on that was available at ``moment``."""
     return (
         versions.filter((pl.col("available_at") <= moment) & (pl.col("session") >= first))
-        .sort("session", "available_at")
+        .sort(_order(versions))
         .unique("session", keep="last", maintain_order=True)
     )
 
@@ -249,21 +335,9 @@ def _account(rows: pl.DataFrame, setup: PaperSetup) -> PaperAccount | None:
     return None if priced.is_empty() else PaperAccount(priced, setup)
 
 
-def _revised_later(versions: pl.DataFrame, day: date, first: date) -> bool:
-    """Whether a row that ``day`` sees was to be replaced after its decision."""
-    seen = versions.filter((pl.col("session") >= first) & (pl.col("session") <= day))
-    return seen.filter(pl.col("available_at") > decision_time(day)).height > 0
-
-
-def _regime(regimes: pl.DataFrame, day: date) -> str | None:
-    rows = known_at(regimes, decision_time(day), day).filter(pl.col("session") == day)
-    return None if rows.is_empty() else rows.row(0, named=True)["regime"]
-
-
 def _decide_one(
     account: PaperAccount | None,
-    known: pl.DataFrame,
-    regime: str | None,
+    seen: Seen,
     day: date,
     recorded: Mapping[date, Recorded],
     book: Book,
@@ -277,18 +351,17 @@ def _decide_one(
         account.walk_to(day, recorded)
         account_input = account.as_input()
     champion = champion_effective_at(book.promotions, moment, book.purge_sessions)
-    rows = known.filter(pl.col("session") == day)
-    row = None if rows.is_empty() else rows.row(0, named=True)
     conditions = Conditions(
         session=day,
-        newest_session=None if known.is_empty() else known["session"].max(),  # type: ignore[arg-type]
+        newest_session=seen.newest,
         model_train_end=None if champion is None else champion.train_end,
         kill_switch=world.kill_switch,
         clock_skew_s=world.clock_skew_s,
         outage=world.outage,
+        quality_flags=seen.flags,
     )
     return build_signal(
-        market_input(row, regime, day, setup),
+        market_input(seen, day, setup),
         account_input,
         None if champion is None else book.policy_of(champion),
         conditions,
@@ -309,11 +382,9 @@ def empty_account(setup: PaperSetup) -> AccountInput:
     )
 
 
-def market_input(
-    row: Mapping[str, Any] | None, regime: str | None, day: date, setup: PaperSetup
-) -> MarketInput:
-    """The market of a session as a signal sees it, from its row of ``features.daily_15``."""
-    get = (row or {}).get
+def market_input(seen: Seen, day: date, setup: PaperSetup) -> MarketInput:
+    """The market of a session as a signal sees it: dimensions to decide by, raw values to show."""
+    get, raw = (seen.row or {}).get, (seen.raw or {}).get
     vix = get("vix_close")
     iv = None if vix is None else vix / 100.0
     return MarketInput(
@@ -321,29 +392,22 @@ def market_input(
         session=day,
         as_of=decision_time(day),
         source=setup.source,
-        row=row,
+        row=seen.row,
         spot=get("close"),
         vix=iv,
         rate=get("rate"),
-        regime=regime,
+        regime=seen.regime,
         view=MarketView(
             spot=get("close"),
             iv=iv,
             iv_rank=_times(get("iv_rank"), 100.0),
-            rsi14=_times(get("rsi14"), 100.0),
-            macd_hist=_unscaled(get("macd_hist"), 10.0, 0.5),
-            put_call=_unscaled(get("pcr"), 3.0),
-            volume_surge=_unscaled(get("volume_surge"), 5.0),
+            rsi14=raw("rsi_cutler_14"),
+            macd_hist=raw("macd_hist"),
+            put_call=raw("down_up_volume_10"),
+            volume_surge=raw("volume_ratio_20"),
         ),
     )
 
 
 def _times(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
-
-
-def _unscaled(value: float | None, factor: float, offset: float = 0.0) -> float | None:
-    """The raw value behind a scaled dimension; None at the ends, where it may have been clipped."""
-    if value is None or not 0.0 < value < 1.0:
-        return None
-    return (value - offset) * factor

@@ -7,6 +7,7 @@ S0-45); what it printed as constants is computed here from the signal's quoted l
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -46,6 +47,8 @@ _COLOURS: Final = {
     "CLOSE": "magenta",
 }
 _MISSING: Final = "n/a"
+#: Characters of a line; longer notices and statistics are broken.
+_LINE_WIDTH: Final = 88
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,12 @@ def render_statistics(statistics: SignalStatistics) -> str:
         ("held because", _counts(statistics.hold_reasons)),
         ("rules, entries passed", _pass_rates(statistics)),
     )
-    lines = [f"SIGNALS, {statistics.window}", *(f"  {name:<21}: {value}" for name, value in rows)]
+    lines = [f"SIGNALS, {statistics.window}"]
+    for name, value in rows:
+        label = f"  {name:<21}: "
+        lines += textwrap.wrap(
+            value, _LINE_WIDTH, initial_indent=label, subsequent_indent=" " * len(label)
+        ) or [label]
     return "\n".join(lines) + "\n"
 
 
@@ -131,11 +139,19 @@ def bar(probability: float) -> str:
     return "#" * filled + "." * (BAR_WIDTH - filled)
 
 
+def _wrapped(text: str) -> list[str]:
+    """Break a line that no terminal or dialog shows whole."""
+    return textwrap.wrap(
+        text, _LINE_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
 def _lines(signal: Signal) -> Iterator[_Line]:
     yield _Line(f">>> {signal.display_name} OPTIONS SIGNAL <<<", "bold")
     yield _Line(signal.as_of.isoformat(), "dim")
     yield _Line(f"session {signal.session}, source {signal.source}", "dim")
-    yield from (_Line(f"! {notice}", "yellow") for notice in signal.notices)
+    for notice in signal.notices:
+        yield from (_Line(line, "yellow") for line in _wrapped(f"! {notice}"))
     yield _Line("")
     yield from _market(signal)
     yield _Line("")
@@ -157,7 +173,8 @@ def _market(signal: Signal) -> Iterator[_Line]:
     yield _Line(f"  {'IV (VIX)':<10}: {_percent(view.iv)}   rank {_number(view.iv_rank, 1)}")
     yield _Line(f"  {'RSI':<10}: {_number(view.rsi14, 1)}   MACD {_number(view.macd_hist, 3)}")
     yield _Line(
-        f"  {'Put/call':<10}: {_number(view.put_call)}   volume surge {_number(view.volume_surge)}"
+        f"  {'Put/call':<10}: {_number(view.put_call)} (volume proxy)   "
+        f"volume surge {_number(view.volume_surge)}"
     )
     yield _Line(f"  {'Regime':<10}: {signal.regime or _MISSING}")
 

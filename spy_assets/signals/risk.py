@@ -41,7 +41,7 @@ class RiskLimits:
     max_drawdown: float = 0.10
     max_clock_skew_s: float = 2.0
     max_staleness_sessions: int = 1
-    max_model_age_sessions: int = 90
+    max_model_age_sessions: int = 189
     max_positions: int = 1
     risk_fraction: float = 0.02
     min_contracts: int = 1
@@ -238,7 +238,7 @@ def _clock_skew(case: _Case) -> tuple[bool, str]:
 
 def _source_outage(case: _Case) -> tuple[bool, str]:
     outage = case.conditions.outage
-    return outage is None, "source answers" if outage is None else outage
+    return outage is None, "no outage is reported" if outage is None else outage
 
 
 def _stale_data(case: _Case) -> tuple[bool, str]:

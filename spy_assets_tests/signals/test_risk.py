@@ -84,7 +84,7 @@ def test_all_rules_pass_on_a_good_day() -> None:
         ("stale_data", {"newest_session": date(2018, 12, 19)}),
         ("stale_data", {"newest_session": None}),
         pytest.param(
-            "stale_model", {"model_train_end": date(2018, 6, 1)}, marks=pytest.mark.fault(59)
+            "stale_model", {"model_train_end": date(2018, 1, 2)}, marks=pytest.mark.fault(59)
         ),
         ("session_window", {"minutes_since_open": 29.0, "minutes_to_close": 361.0}),
         ("session_window", {"minutes_since_open": 361.0, "minutes_to_close": 29.0}),
