@@ -58,7 +58,7 @@ def chart(symbol: str, days: list[date]) -> dict[str, Any]:
         "currency": "USD", "symbol": symbol, "instrumentType": "ETF", "gmtoffset": -18_000,
         "exchangeTimezoneName": "America/New_York", "timezone": "EST", "dataGranularity": "1d",
         "firstTradeDate": 728_317_800, "range": "", "validRanges": ["1d", "max"], "priceHint": 2,
-        "currentTradingPeriod": {name: period for name in ("pre", "regular", "post")},
+        "currentTradingPeriod": dict.fromkeys(("pre", "regular", "post"), period),
         "tradingPeriods": [[period]],
     }  # fmt: skip
     result = {

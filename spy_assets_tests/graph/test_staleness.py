@@ -1,0 +1,152 @@
+"""Missing, stale, outdated: from a small graph and its event log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster import AssetKey, DagsterInstance
+
+from spy_assets.defs.partitions import SESSIONS, YEARS
+from spy_assets.defs.staleness import THROUGH, History, Needed, Running, merge
+
+ALL = ["2016", "2017", "2018"]
+
+
+def graph(version: str = "1", through: str = "2018-12-28") -> dg.Definitions:
+    """bars -> features -> marts by year; a signal by session; a report of all."""
+
+    @dg.asset(partitions_def=YEARS, code_version="1")
+    def bars() -> dg.MaterializeResult:
+        return dg.MaterializeResult(metadata={THROUGH: through})
+
+    @dg.asset(partitions_def=YEARS, deps=[bars], code_version=version)
+    def features() -> None: ...
+
+    @dg.asset(partitions_def=YEARS, deps=[features])
+    def marts() -> None: ...
+
+    @dg.asset(partitions_def=SESSIONS, deps=[marts])
+    def signal() -> None: ...
+
+    mapping = dg.AllPartitionMapping()
+
+    @dg.asset(deps=[dg.AssetDep(signal, partition_mapping=mapping)], code_version=version)
+    def report() -> None: ...
+
+    return dg.Definitions(assets=[bars, features, marts, signal, report])
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as opened:
+        yield opened
+
+
+def make(instance: DagsterInstance, names: str, partitions: list[str] | None, **how: Any) -> None:
+    job = graph(**how).resolve_implicit_global_asset_job_def()
+    for part in partitions or [None]:  # type: ignore[list-item]
+        done = job.execute_in_process(
+            instance=instance,
+            asset_selection=[AssetKey(name) for name in names.split()],
+            partition_key=part,
+        )
+        assert done.success
+
+
+def needed(
+    instance: DagsterInstance,
+    names: str = "bars features marts",
+    running: Running | None = None,
+    **how: Any,
+) -> dict[str, list[str]]:
+    """What each asset needs of all years, asked in the order given."""
+    history = History(instance, graph(**how))
+    found = {name: history.needed(AssetKey(name), ALL, running) for name in names.split()}
+    return {name: list(need.partitions or ()) for name, need in found.items() if need}
+
+
+def test_on_a_new_profile_everything_is_missing(instance: DagsterInstance) -> None:
+    assert needed(instance) == {"bars": ALL, "features": ALL, "marts": ALL}
+
+
+def test_only_what_is_missing_is_made_and_what_follows_from_it(instance: DagsterInstance) -> None:
+    make(instance, "bars features marts", ["2016", "2017"])
+    assert needed(instance) == {"bars": ["2018"], "features": ["2018"], "marts": ["2018"]}
+
+
+def test_nothing_is_needed_when_all_is_there(instance: DagsterInstance) -> None:
+    make(instance, "bars features marts", ALL)
+    assert needed(instance) == {}
+
+
+def test_what_stands_below_a_newer_partition_is_stale_to_the_end(instance: DagsterInstance) -> None:
+    make(instance, "bars features marts", ALL)
+    make(instance, "bars", ["2017"])
+    assert needed(instance) == {"features": ["2017"], "marts": ["2017"]}
+
+
+def test_a_gap_is_missing_and_makes_what_is_below_stale(instance: DagsterInstance) -> None:
+    make(instance, "bars marts", ALL)
+    make(instance, "features", ["2016", "2018"])
+    make(instance, "marts", ALL)
+    assert needed(instance) == {"features": ["2017"], "marts": ["2017"]}
+
+
+def test_changed_code_is_noticed_with_all_that_follows(instance: DagsterInstance) -> None:
+    make(instance, "bars features marts", ALL)
+    assert needed(instance, version="2") == {"features": ALL, "marts": ALL}
+    need = History(instance, graph("2")).needed(AssetKey("features"), ALL)
+    assert need is not None
+    assert need.reason == "its code changed"
+
+
+def test_code_that_was_made_again_is_no_longer_outdated(instance: DagsterInstance) -> None:
+    make(instance, "bars features marts", ALL)
+    make(instance, "features marts", ALL, version="2")
+    assert needed(instance, version="2") == {}
+
+
+def test_a_recorded_session_is_not_made_again_for_newer_history(instance: DagsterInstance) -> None:
+    day = "2018-12-31"
+    make(instance, "bars features marts", ALL)
+    make(instance, "signal", [day])
+    make(instance, "marts", ["2018"])
+    assert History(instance, graph()).needed(AssetKey("signal"), [day]) is None
+
+
+@pytest.mark.parametrize(
+    ("through", "stale"), [("2018-12-31", {}), ("2018-12-28", {"bars": ["2018"]})]
+)
+def test_a_running_year_that_ends_too_early_is_stale(
+    instance: DagsterInstance, through: str, stale: dict[str, list[str]]
+) -> None:
+    make(instance, "bars", ALL, through=through)
+    running = Running("2018", date(2018, 12, 31))
+    assert needed(instance, "bars", running) == stale
+
+
+def test_a_report_follows_the_newest_of_what_it_reads(instance: DagsterInstance) -> None:
+    report = AssetKey("report")
+
+    def why(**how: Any) -> str | None:
+        need = History(instance, graph(**how)).needed(report, None)
+        return None if need is None else need.reason
+
+    make(instance, "signal", ["2018-12-28"])
+    assert why() == "missing"
+    make(instance, "report", None)
+    assert why() is None
+    assert why(version="2") == "its code changed"
+    make(instance, "signal", ["2018-12-31"])
+    assert why() == "signal is newer"
+
+
+def test_needs_are_merged_into_one_run() -> None:
+    a, b = AssetKey("a"), AssetKey("b")
+    found = merge([Needed(a, ("2018",), ""), Needed(b, ("2016", "2018"), "")])
+    assert found == ([a, b], ["2016", "2018"])
+    assert merge([Needed(a, None, "")]) == ([a], [])
