@@ -17,8 +17,10 @@ UTC = "UTC"
 NEW_YORK = "America/New_York"
 #: Five minutes after the decision time, so that a vendor that is late by seconds is not missed.
 AFTER_DECISION = "5 22 * * *"
+#: Days of January in which rows of the old year may still come out.
+LATE_ROWS_DAYS = 7
 
-Request = Callable[[date], dg.RunRequest]
+Requests = Callable[[date], list[dg.RunRequest]]
 
 
 def _tick(context: dg.ScheduleEvaluationContext) -> datetime:
@@ -43,8 +45,8 @@ def _session_of(moment: datetime) -> date | None:
 
 
 def _daily(
-    context: dg.ScheduleEvaluationContext, spy: SpyResource, request: Request
-) -> dg.RunRequest | dg.SkipReason:
+    context: dg.ScheduleEvaluationContext, spy: SpyResource, requests: Requests
+) -> list[dg.RunRequest] | dg.SkipReason:
     skip = ended(spy)
     if skip is not None:
         return skip
@@ -52,7 +54,7 @@ def _daily(
     session = _session_of(moment)
     if session is None:
         return dg.SkipReason(f"{moment.date()} is not a session of XNYS, or not decided yet")
-    return request(session)
+    return requests(session)
 
 
 @dg.schedule(
@@ -65,14 +67,43 @@ def _daily(
 )
 def daily_refresh(
     context: dg.ScheduleEvaluationContext, spy: SpyResource
-) -> dg.RunRequest | dg.SkipReason:
+) -> list[dg.RunRequest] | dg.SkipReason:
     """Request the running year's partition once a session."""
+    return _daily(context, spy, _years_of)
+
+
+def _years_of(session: date) -> list[dg.RunRequest]:
+    """The session's year; in early January the one before as well.
+
+    The last rates and put/call volumes of a year come out in the next one. The tag names the session
+    whose signal follows, so it is on its own year only.
+    """
+    own = dg.RunRequest(
+        run_key=f"history-{session}",
+        partition_key=str(session.year),
+        tags={"spy/session": str(session)},
+    )
+    if (session.month, session.day) > (1, LATE_ROWS_DAYS):
+        return [own]
+    before = session.year - 1
+    return [dg.RunRequest(run_key=f"history-{session}-{before}", partition_key=str(before)), own]
+
+
+@dg.schedule(
+    job=jobs.refresh_minutes,
+    cron_schedule="15 22 * * *",
+    execution_timezone=UTC,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="After each close: the session's one-minute bars, which vendors keep for days only.",
+)
+def daily_minutes(
+    context: dg.ScheduleEvaluationContext, spy: SpyResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Request the session's minute partition."""
     return _daily(
         context,
         spy,
-        lambda day: dg.RunRequest(
-            run_key=f"history-{day}", partition_key=str(day.year), tags={"spy/session": str(day)}
-        ),
+        lambda day: [dg.RunRequest(run_key=f"minutes-{day}", partition_key=day.isoformat())],
     )
 
 
@@ -85,12 +116,12 @@ def daily_refresh(
 )
 def daily_outcomes(
     context: dg.ScheduleEvaluationContext, spy: SpyResource
-) -> dg.RunRequest | dg.SkipReason:
+) -> list[dg.RunRequest] | dg.SkipReason:
     """Request the session's outcome partition."""
     return _daily(
         context,
         spy,
-        lambda day: dg.RunRequest(run_key=f"outcomes-{day}", partition_key=day.isoformat()),
+        lambda day: [dg.RunRequest(run_key=f"outcomes-{day}", partition_key=day.isoformat())],
     )
 
 
@@ -125,4 +156,4 @@ def weekly_maintenance(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"maintenance-{_tick(context).date()}")
 
 
-SCHEDULES = [daily_refresh, daily_outcomes, weekly_retrain, weekly_maintenance]
+SCHEDULES = [daily_refresh, daily_minutes, daily_outcomes, weekly_retrain, weekly_maintenance]

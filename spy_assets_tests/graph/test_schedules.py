@@ -42,7 +42,6 @@ def ticks(tmp_path_factory: pytest.TempPathFactory) -> Ticks:
         pytest.param("2026-11-25T22:05+00:00", "2026", "2026-11-25", id="a normal day"),
         pytest.param("2026-11-27T22:05+00:00", "2026", "2026-11-27", id="a half day"),
         pytest.param("2026-12-31T22:05+00:00", "2026", "2026-12-31", id="New Year's Eve"),
-        pytest.param("2027-01-04T22:05+00:00", "2027", "2027-01-04", id="the new year"),
     ],
 )
 def test_refresh_asks_for_the_year_of_the_session(
@@ -52,6 +51,13 @@ def test_refresh_asks_for_the_year_of_the_session(
     assert found["partitions"] == [year]
     assert found["run_keys"] == [f"history-{session}"]
     assert found["sessions"] == [session]
+
+
+@pytest.mark.slow
+def test_the_new_year_asks_for_the_old_years_last_rows_as_well(ticks: Ticks) -> None:
+    found = ticks["daily_refresh 2027-01-04T22:05+00:00"]
+    assert found["partitions"] == ["2026", "2027"]
+    assert found["sessions"] == [None, "2027-01-04"]  # one signal follows, not two
 
 
 @pytest.mark.slow
@@ -70,6 +76,12 @@ def test_closed_days_are_skipped_and_named(ticks: Ticks, schedule: str, day: str
     assert ticks[tick]["partitions"] == []
     assert day in ticks[tick]["skipped"]
     assert "not a session" in ticks[tick]["skipped"]
+
+
+@pytest.mark.slow
+def test_minutes_are_kept_before_the_vendor_forgets_them(ticks: Ticks) -> None:
+    assert ticks["daily_minutes 2026-11-27T22:15+00:00"]["partitions"] == ["2026-11-27"]
+    assert "not a session" in ticks["daily_minutes 2026-11-28T22:15+00:00"]["skipped"]
 
 
 @pytest.mark.slow
