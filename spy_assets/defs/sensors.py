@@ -9,6 +9,14 @@ from spy_assets.warehouse.tables import TABLES
 RUNNING = dg.DefaultSensorStatus.RUNNING
 
 
+def _signal_of(refresh: dg.DagsterRun) -> dg.RunRequest | dg.SkipReason:
+    """The request for the signal of the session that a refresh was for."""
+    session = refresh.tags.get("spy/session")
+    if session is None:
+        return dg.SkipReason("the refresh was a backfill, not a session's own")
+    return dg.RunRequest(run_key=f"signal-{session}", partition_key=session)
+
+
 @dg.run_status_sensor(
     run_status=dg.DagsterRunStatus.SUCCESS,
     monitored_jobs=[jobs.refresh_history],
@@ -18,10 +26,7 @@ RUNNING = dg.DefaultSensorStatus.RUNNING
 )
 def features_ready(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
     """Request the signal of the session that the refresh was for."""
-    session = context.dagster_run.tags.get("spy/session")
-    if session is None:
-        return dg.SkipReason("the refresh was a backfill, not a session's own")
-    return dg.RunRequest(run_key=f"signal-{session}", partition_key=session)
+    return _signal_of(context.dagster_run)
 
 
 @dg.run_status_sensor(
@@ -33,10 +38,7 @@ def features_ready(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.Ski
 )
 def features_failed(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
     """Request the signal of the session whose refresh failed: it holds, and says why."""
-    session = context.dagster_run.tags.get("spy/session")
-    if session is None:
-        return dg.SkipReason("the refresh was a backfill, not a session's own")
-    return dg.RunRequest(run_key=f"signal-{session}", partition_key=session)
+    return _signal_of(context.dagster_run)
 
 
 @dg.sensor(

@@ -1,7 +1,7 @@
 """`SPY_SOURCE=yfinance spy run`: the whole graph on a live source, over real sockets on loopback.
 
-The server speaks Yahoo's chart JSON and FRED's CSV; prices are a seeded random walk up to the last session
-that is decided now, so partitions, schedules and the running year are those of today.
+The server speaks Yahoo's chart JSON and FRED's CSV; prices are a seeded random walk up to the
+last session that is decided now, so partitions, schedules and the running year are those of today.
 """
 
 from __future__ import annotations
