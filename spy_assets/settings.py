@@ -7,11 +7,16 @@ exist, is reported together with all the others, with what is allowed and the ne
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -19,6 +24,10 @@ from spy_assets.errors import ConfigError
 
 PREFIX = "SPY_"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+#: The file that is read beside the environment; ``SPY_ENV_FILE`` names another one.
+ENV_FILE = ".env"
+#: A setting whose name has one of these words is never shown, not even when its name is wrong.
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "CATALOGUE")
 
 SourceName = Literal["sample", "files", "yfinance"]
 HISTORICAL_SOURCES: frozenset[str] = frozenset({"sample", "files"})
@@ -87,8 +96,8 @@ class PromotionSettings(_Group):
 
     bootstrap: bool = Field(
         True,
-        description="seat the first model for paper signals if it is not significantly worse than "
-        "cash; every signal of it says that it is unproven",
+        description="seat an unproven model on a vacant seat, for paper signals, if it is not "
+        "significantly worse than cash; every signal of it says that it is unproven",
     )
     min_trades: int = Field(10, ge=1, description="least trades in the validation window")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of the bootstrap intervals")
@@ -112,7 +121,7 @@ class Settings(BaseSettings):
     source: SourceName = Field("sample", description="where market data comes from")
     profile: str | None = Field(None, description="name of the data root; the source's by default")
     home: Path = Field(PROJECT_ROOT, description="folder that holds .spy/ and mlruns/")
-    catalogue: str | None = Field(
+    catalogue: SecretStr | None = Field(
         None, description="postgresql://… of the lake's catalogue; an SQLite file by default"
     )
     lake_url: str | None = Field(None, description="where data files go; a local folder by default")
@@ -164,6 +173,11 @@ class Settings(BaseSettings):
         return self.lake_url or str(self.root / "lake")
 
     @property
+    def catalogue_dsn(self) -> str | None:
+        """The catalogue's address with its password; None for the SQLite file. Never to be shown."""
+        return self.catalogue.get_secret_value() if self.catalogue is not None else None
+
+    @property
     def catalogue_path(self) -> Path:
         """The SQLite catalogue; unused when ``catalogue`` names a Postgres."""
         return self.root / "catalogue.sqlite"
@@ -189,20 +203,65 @@ class Settings(BaseSettings):
         return self.root / "KILL"
 
 
-def known_names() -> dict[str, str]:
-    """Every environment variable that the settings read, with its description."""
-    names: dict[str, str] = {}
+#: Fields that must not be stored or shown.
+SECRETS = {
+    name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)
+}
+
+
+def _fields() -> Iterator[tuple[str, str, Any]]:
+    """Environment variable, description and default of every setting, in order."""
     for name, field in Settings.model_fields.items():
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, _Group):
             for inner, spec in annotation.model_fields.items():
-                names[f"{PREFIX}{name}__{inner}".upper()] = spec.description or ""
+                variable = f"{PREFIX}{name}__{inner}".upper()
+                yield variable, spec.description or "", spec.default
         else:
-            names[f"{PREFIX}{name}".upper()] = field.description or ""
-    return names
+            yield f"{PREFIX}{name}".upper(), field.description or "", field.default
 
 
-def _unknown_names(environment: dict[str, str]) -> list[str]:
+def known_names() -> dict[str, str]:
+    """Every environment variable that the settings read, with its description."""
+    return {name: description for name, description, _ in _fields()}
+
+
+def example_env() -> str:
+    """The text of ``.env.example``: every setting with its default, as a comment each.
+
+    Written by ``python -m spy_assets.settings > .env.example``.
+    """
+    lines = ["# Every setting, with its default. Copy to .env and uncomment what you change."]
+    for name, description, default in _fields():
+        if default is None or default == PROJECT_ROOT:  # the folder differs by machine
+            shown = ""
+        elif isinstance(default, bool | tuple):
+            shown = json.dumps(default)
+        else:
+            shown = str(default)
+        lines += [f"# {description}", f"# {name}={shown}"]
+    return "\n".join(lines) + "\n"
+
+
+def without_password(text: str) -> str:
+    """``text`` with ``***`` for the password of every address in it.
+
+    >>> without_password("no answer from postgresql://me:pw@host/db?sslmode=require")
+    'no answer from postgresql://me:***@host/db?sslmode=require'
+    """
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(\bpassword=)[^&\s]+", r"\1***", text)
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value for a message; secrets are hidden, also where only the nearest name says it is one."""
+    near = difflib.get_close_matches(name, known_names(), n=1, cutoff=0.0)
+    if any(word in text for word in _SECRET_WORDS for text in (name, *near)):
+        return "'***'"
+    return without_password(repr(value))
+
+
+def _unknown_names(environment: Mapping[str, str | None]) -> list[str]:
     known = known_names()
     groups = {name.split("__")[0] for name in known if "__" in name}
     lines = []
@@ -213,7 +272,8 @@ def _unknown_names(environment: dict[str, str]) -> list[str]:
         if upper.startswith("SPY_DBT_") or upper == "SPY_ENV_FILE":  # set by us for the dbt profile
             continue
         near = difflib.get_close_matches(upper, known, n=1, cutoff=0.0)
-        lines.append(f"{name}={environment[name]!r}: no such setting; nearest is {near[0]}")
+        shown = _shown(upper, environment[name])
+        lines.append(f"{name}={shown}: no such setting; nearest is {near[0]}")
     return lines
 
 
@@ -224,10 +284,13 @@ def _allowed(error: dict[str, Any]) -> str:
     return str(error["msg"])
 
 
+def _name_of(error: dict[str, Any]) -> str:
+    return PREFIX + "__".join(str(part) for part in error["loc"]).upper()
+
+
 def _describe(error: dict[str, Any]) -> str:
-    name = PREFIX + "__".join(str(part) for part in error["loc"]).upper()
-    value = error.get("input")
-    text = f"{name}={value!r}: {_allowed(error)}"
+    name, value = _name_of(error), error.get("input")
+    text = f"{name}={_shown(name, value)}: {_allowed(error)}"
     expected = error.get("ctx", {}).get("expected")
     if expected and isinstance(value, str):
         options = [part.strip(" '") for part in str(expected).replace(" or ", ",").split(",")]
@@ -242,15 +305,21 @@ def load_settings(**overrides: Any) -> Settings:
     Raises
     ------
     ConfigError
-        Naming every wrong key and value at once, what is allowed, and the nearest name.
+        Naming every wrong key and value at once, in the environment and in the file, what is
+        allowed, and the nearest name. Values of secrets are hidden.
     """
-    problems = _unknown_names(dict(os.environ))
+    file = os.environ.get("SPY_ENV_FILE", ENV_FILE)
+    given = {**(dotenv_values(file) if Path(file).is_file() else {}), **os.environ}
+    problems = _unknown_names(given)
     settings = None
     try:
-        settings = Settings(_env_file=os.environ.get("SPY_ENV_FILE", ".env"), **overrides)
+        settings = Settings(_env_file=file, **overrides)
     except ValidationError as error:
+        told = {name.upper() for name in given}  # a wrong name among these is in the list already
         problems += [
-            _describe(dict(item)) for item in error.errors() if item["type"] != "extra_forbidden"
+            _describe(dict(item))
+            for item in error.errors()
+            if item["type"] != "extra_forbidden" or _name_of(dict(item)) not in told
         ]
     if settings is not None and settings.source == "files" and settings.files_dir is None:
         problems.append("SPY_FILES_DIR is not set, but SPY_SOURCE='files' reads from it")
@@ -258,6 +327,10 @@ def load_settings(**overrides: Any) -> Settings:
         listing = "\n".join(f"  - {line}" for line in problems)
         raise ConfigError(
             f"{len(problems)} setting(s) are wrong:\n{listing}",
-            hint="mend them in the environment or .env; .env.example lists them all",
+            hint=f"mend them in the environment or {file}; .env.example lists them all",
         )
     return settings
+
+
+if __name__ == "__main__":
+    sys.stdout.write(example_env())

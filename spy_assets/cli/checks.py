@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spy_assets.errors import SpyError
-from spy_assets.settings import PROJECT_ROOT, Settings
+from spy_assets.settings import PROJECT_ROOT, SECRETS, Settings, without_password
 
 Status = Literal["ok", "warn", "fail", "skip"]
 #: A sample profile with models and MLflow takes about 1 GB; half of that is a reason to worry.
 LOW_DISK_BYTES = 2_000_000_000
 NO_DISK_BYTES = 200_000_000
 DEFAULT_PORTS = {"Dagster UI": 3000, "MLflow UI": 5000}
-_SECRET_WORDS = ("key", "token", "secret", "password", "webhook")
 
 
 @dataclass(frozen=True)
@@ -150,12 +149,10 @@ def changed_settings(settings: Settings) -> dict[str, str]:
 
 
 def masked(name: str, value: Any) -> str:
-    """A value for a report: secrets and passwords inside addresses are hidden."""
-    import re
-
-    if any(word in name.lower() for word in _SECRET_WORDS):
-        return "***"
-    return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", str(value))
+    """A value for a report: secrets are hidden, of an address only its password."""
+    if name == "catalogue" and value is not None:
+        return without_password(value.get_secret_value())
+    return "***" if name in SECRETS else without_password(str(value))
 
 
 def check_calendar(settings: Settings) -> Iterator[Check]:
@@ -294,7 +291,7 @@ def check_manifest(settings: Settings) -> Iterator[Check]:  # noqa: ARG001
     """The manifest of dbt was prepared after the last change of its models."""
     project = PROJECT_ROOT / "dbt_features"
     manifest = project / "target" / "manifest.json"
-    fix = "run `python -m spy_assets.warehouse.dbt_sql` (make does it)"
+    fix = "run `python -m spy_assets.warehouse.dbt_sql prepare` (make does it)"
     if not manifest.is_file():
         yield Check("dbt manifest", "fail", f"{manifest} is missing", fix)
         return

@@ -43,7 +43,7 @@ class QueryOptions:
     as_csv: bool
 
 
-def sql(  # noqa: PLR0917  # Typer reads the options off the signature
+def sql(  # Typer reads the options off the signature
     ctx: typer.Context,
     query: Annotated[
         str | None, typer.Argument(help="One SELECT; without it a prompt opens, or stdin is read.")

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg2
 import pytest
 
+from spy_assets.dagster_home import remove_profile
 from spy_assets.errors import LockTimeout, WarehouseError
 from spy_assets.settings import Settings, load_settings
 from spy_assets.warehouse import Warehouse, backup, maintain, restore, run_query, verify
+from spy_assets.warehouse.connection import is_initialised
 from spy_assets.warehouse.locking import write_lock
 from spy_assets_tests.warehouse.frames import BARS, DAY, NOW, bars
 
@@ -56,7 +58,7 @@ def test_write_read_versions_and_checksums(server: Settings):
 def test_processes_write_side_by_side_and_lose_nothing(server: Settings):
     Warehouse.open(server).close()
     symbols = ["A", "B", "B"]  # two of them write the very same rows
-    command = [sys.executable, "-c", WRITER, str(server.home), str(server.catalogue)]
+    command = [sys.executable, "-c", WRITER, str(server.home), str(server.catalogue_dsn)]
     running = [subprocess.Popen([*command, symbol]) for symbol in symbols]
     assert [process.wait() for process in running] == [0, 0, 0]
     with Warehouse.open(server) as lake:
@@ -110,12 +112,29 @@ def test_backup_and_restore_into_another_server(server: Settings, tmp_path: Path
     assert verify(other).ok
 
 
+def test_a_removed_profile_leaves_no_catalogue_behind(tmp_path: Path, postgres: str):
+    gone = load_settings(home=tmp_path, catalogue=postgres, profile="gone")
+    with Warehouse.open(gone) as lake:
+        lake.write(BARS, bars(3), ingested_at=NOW)
+    hasty_writer = write_lock(gone, [BARS.name])
+    with hasty_writer, pytest.raises(LockTimeout):
+        remove_profile(gone, wait_s=0.2)
+    assert verify(gone).ok
+    assert remove_profile(gone) is True
+    assert not is_initialised(gone)
+    with Warehouse.open(gone) as lake:
+        assert lake.row_count(BARS.name) == 0
+    assert verify(gone).ok
+    assert remove_profile(gone, keep_halt=False) is True
+    assert remove_profile(gone, keep_halt=False) is False
+
+
 def new_database(server: Settings) -> str:
-    connection = psycopg2.connect(server.catalogue)
+    connection = psycopg2.connect(server.catalogue_dsn)
     connection.autocommit = True
     connection.cursor().execute("CREATE DATABASE other")
     connection.close()
-    return urlunsplit(urlsplit(str(server.catalogue))._replace(path="/other"))
+    return urlunsplit(urlsplit(str(server.catalogue_dsn))._replace(path="/other"))
 
 
 def test_a_server_that_does_not_answer_is_a_clear_error(tmp_path: Path):
