@@ -21,7 +21,9 @@
 {#
   The last statement of a mart: the rows of `relation` that are new, or differ from the last version of
   their key. Columns and their types are those of the model's yml, in that order. Nothing stored is
-  ever changed: a revision is a new row, whose available_at is that of its latest input.
+  ever changed: a revision is a new row, known from this ingest on, whatever its inputs say of when
+  they were published. An input that came late, or a changed formula, must not change what a decision
+  of that time read. Only the first version of a key carries the nominal available_at of its inputs.
 #}
 {% macro append_new_versions(relation, key=['symbol', 'session']) -%}
 {%- set system = ['available_at', 'ingested_at', 'source'] -%}
@@ -37,7 +39,10 @@ select
     cast(computed.{{ column.name }} as {{ column.data_type }}) as {{ column.name }},
     {%- endfor %}
     {%- if is_incremental() %}
-    greatest(computed.available_at, stored.available_at) as available_at,
+    case
+        when stored.session is null then computed.available_at
+        else greatest(computed.available_at, stored.available_at, {{ ingested_at() }})
+    end as available_at,
     {%- else %}
     computed.available_at,
     {%- endif %}

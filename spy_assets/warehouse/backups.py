@@ -80,7 +80,7 @@ def _copy_catalogue(settings: Settings, dest: Path) -> None:
 def _postgres_tool(program: str, settings: Settings, arguments: list[str]) -> None:
     from psycopg2.extensions import make_dsn, parse_dsn
 
-    parts = parse_dsn(str(settings.catalogue))
+    parts = parse_dsn(settings.catalogue_dsn or "")
     # The password goes by the environment, as everybody may see a command line.
     environment = os.environ | {"PGPASSWORD": parts.pop("password", "")}
     command = [program, "-d", make_dsn(**parts), *arguments]

@@ -17,7 +17,7 @@ from spy_assets.warehouse.connection import (
     is_postgres,
     open_catalogue,
 )
-from spy_assets.warehouse.copies import take_copy
+from spy_assets.warehouse.copies import is_copied, take_copy
 from spy_assets.warehouse.files import (
     LakeFile,
     ensure_table,
@@ -72,32 +72,52 @@ class VerifyReport:
 
 
 def record_checksums(settings: Settings) -> int:
-    """Record the checksum of every file that has none, and copy the catalogue.
+    """Record the checksum of every file that has none, and copy the catalogue if it changed.
 
-    Call it after each dbt invocation, under the same hold of the write lock. Returns the number of
-    files recorded; 0 where the lake is in an object store.
+    Returns the number of files recorded; 0 where the lake is in an object store.
     """
     if "://" in settings.lake_dir:
         return 0
-    with write_lock(settings, ("meta.checksums",)), open_catalogue(settings) as catalogue:
+    with write_lock(settings, ("meta.checksums",)):
+        return record_while_locked(settings)
+
+
+def record_while_locked(settings: Settings) -> int:
+    """:func:`record_checksums` for a writer that holds the write lock, from whichever thread.
+
+    dbt's plugin calls it before it lets go of the lock, so that no other writer comes between.
+    """
+    if "://" in settings.lake_dir:
+        return 0
+    with open_catalogue(settings) as catalogue:
         number = record_missing(catalogue, settings)
-        take_copy(settings, catalogue)
+        if number or not is_copied(settings, catalogue):
+            take_copy(settings, catalogue)
         return number
 
 
 def verify(settings: Settings) -> VerifyReport:
     """Compare every data file with its recorded SHA-256 and check the catalogue itself.
 
+    It waits for nobody, unless a file has no checksum: its writer may be between commit and record,
+    so that is judged after the writer is done.
+
     Raises
     ------
     CatalogueCorrupt
         If the catalogue cannot be read at all.
+    LockTimeout
+        If the writer of a file without a checksum does not end in time.
     """
     try:
         with open_catalogue(settings) as catalogue:
             problems = () if is_postgres(settings) else _integrity(catalogue)
             ensure_table(catalogue)
             known, files = recorded(catalogue), list_files(catalogue, settings)
+            writing = sorted({file.table for file in files if file.path not in known})
+            if writing:
+                with write_lock(settings, writing):
+                    known, files = recorded(catalogue), list_files(catalogue, settings)
     except duckdb.Error as error:
         raise catalogue_corrupt(settings, str(error)) from error
     root = lake_root(settings)

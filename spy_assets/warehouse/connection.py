@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 import duckdb
 
 from spy_assets.errors import CatalogueCorrupt, ConfigError, WarehouseError
-from spy_assets.settings import Settings
+from spy_assets.settings import Settings, without_password
 
 ALIAS = "lake"
 _BUSY_TIMEOUT_MS = 10_000
@@ -51,7 +51,7 @@ def extension_path(name: str) -> Path:
 
 def is_postgres(settings: Settings) -> bool:
     """Whether the catalogue is a Postgres database; else it is an SQLite file."""
-    return settings.catalogue is not None and settings.catalogue.startswith("postgres")
+    return (settings.catalogue_dsn or "").startswith("postgres")
 
 
 def metadata_schema(settings: Settings) -> str:
@@ -62,7 +62,7 @@ def metadata_schema(settings: Settings) -> str:
 def catalogue_uri(settings: Settings) -> str:
     """The ``ducklake:`` address of the lake, for ATTACH and for dbt."""
     if is_postgres(settings):
-        return f"ducklake:postgres:{settings.catalogue}"
+        return f"ducklake:postgres:{settings.catalogue_dsn}"
     return f"ducklake:sqlite:{settings.catalogue_path}"
 
 
@@ -145,18 +145,18 @@ def _attach(connection: duckdb.DuckDBPyConnection, settings: Settings, *, read_o
     try:
         connection.execute(attach_sql(settings, read_only=read_only))
     except duckdb.Error as error:
-        text = str(error)
+        text = without_password(str(error))  # DuckDB repeats the address
         if "malformed" in text or "not a database" in text or "disk image" in text:
             raise catalogue_corrupt(settings, text) from error
         raise WarehouseError(
             f"cannot attach the lake {display_uri(settings)}: {text}",
             hint="is the catalogue there and reachable? see docs/warehouse.md",
-        ) from error
+        ) from None
 
 
 def display_uri(settings: Settings) -> str:
     """The lake's address for messages, without a password."""
-    return re.sub(r"(://[^:/@]+):[^@]+@", r"\1:***@", catalogue_uri(settings))
+    return without_password(catalogue_uri(settings))
 
 
 def catalogue_corrupt(settings: Settings, detail: str) -> CatalogueCorrupt:
@@ -318,10 +318,10 @@ def postgres_connection(settings: Settings) -> Any:
     import psycopg2
 
     try:
-        connection = psycopg2.connect(settings.catalogue, connect_timeout=10)
+        connection = psycopg2.connect(settings.catalogue_dsn, connect_timeout=10)
     except psycopg2.OperationalError as error:
         raise WarehouseError(
-            f"no answer from the catalogue {display_uri(settings)}: {error}",
+            f"no answer from the catalogue {display_uri(settings)}: {without_password(str(error))}",
             hint="start that Postgres, or unset SPY_CATALOGUE for the embedded catalogue",
         ) from error
     with connection, connection.cursor() as cursor:

@@ -89,6 +89,18 @@ def take_copy(settings: Settings, catalogue: Catalogue) -> Path | None:
     return target
 
 
+def is_copied(settings: Settings, catalogue: Catalogue) -> bool:
+    """Whether the newest copy and its journal reach the present snapshot; always for Postgres."""
+    if is_postgres(settings):
+        return True
+    copies = list_copies(settings)
+    if not copies:
+        return False
+    entries = read_journal(copies[0][1])
+    reached = entries[-1].snapshot if entries else copies[0][0]
+    return bool(reached == catalogue.query("SELECT max(snapshot_id) FROM ducklake_snapshot")[0][0])
+
+
 def note_commit(
     settings: Settings, catalogue: Catalogue, before: int, files: list[LakeFile]
 ) -> None:

@@ -3,7 +3,8 @@
 Named in ``dbt_features/profiles.yml``, so that it works for Dagster and by hand alike. When dbt
 opens its database the plugin loads the extensions out of the wheels and takes the warehouse's write
 lock, which it keeps until the end of the invocation: dbt's transactions are one per model, and a
-writer between two of them would make marts of different snapshots.
+writer between two of them would make marts of different snapshots. Before it lets go, it records the
+checksums of the files that dbt wrote, also after a failure, as some models may have been built.
 
 Its configuration are the settings that name the profile (home, profile, catalogue, lock time-out).
 """
@@ -22,6 +23,7 @@ from duckdb import DuckDBPyConnection
 
 from spy_assets.errors import SpyError, WarehouseError
 from spy_assets.settings import Settings
+from spy_assets.warehouse.checksums import record_while_locked
 from spy_assets.warehouse.connection import (
     extension_path,
     is_postgres,
@@ -49,7 +51,7 @@ def settings_from(config: dict[str, Any]) -> Settings:
 
 
 class Plugin(BasePlugin):
-    """Extensions and the write lock for one dbt invocation."""
+    """Extensions, the write lock and checksums for one dbt invocation."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Read the configuration; nothing is opened or locked yet (``dbt parse`` needs neither)."""
@@ -80,6 +82,7 @@ class Plugin(BasePlugin):
             for name in required_extensions(self._settings):
                 conn.execute(f"LOAD {quoted(str(extension_path(name)))}")
             self._locked.enter_context(write_lock(self._settings, DBT_TABLES))
+            self._locked.callback(record_while_locked, self._settings)  # runs before the release
         except SpyError as error:
             raise _as_dbt_error(error) from error
 

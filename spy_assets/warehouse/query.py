@@ -17,7 +17,7 @@ import polars as pl
 
 from spy_assets import errors
 from spy_assets.errors import QueryTimeout, SpyError, WarehouseError
-from spy_assets.settings import Settings
+from spy_assets.settings import SECRETS, Settings
 
 _START_S = 20.0  # a cold start on a busy machine; the query's own time is counted by the worker
 
@@ -69,7 +69,8 @@ def run_query(
     limit = settings.sql_row_limit if limit is None else limit
     timeout_s = settings.sql_timeout_s if timeout_s is None else timeout_s
     request = {
-        "settings": settings.model_dump(mode="json", exclude={"alert_webhook", "fred_api_key"}),
+        "settings": settings.model_dump(mode="json", exclude=SECRETS)
+        | {"catalogue": settings.catalogue_dsn},  # by the pipe, which nobody else can read
         "sql": sql,
         "limit": limit,
         "timeout_s": timeout_s,

@@ -30,6 +30,7 @@ from spy_assets.warehouse.files import (
     sha256_of,
 )
 from spy_assets.warehouse.locking import write_lock
+from spy_assets.warehouse.refetch import note_of, write_note
 
 _SHRINK = """
     UPDATE ducklake_table_stats
@@ -141,9 +142,9 @@ def forget_file(settings: Settings, path: str) -> ForgottenFile:
     """Take a damaged data file out of the lake, at all snapshots, so that it can be fetched again.
 
     Keys that it held are absent afterwards, so the next write inserts them as given, with their
-    nominal ``available_at``: reads as of a moment are as before. The file moves to
-    ``damaged_files``. Where a backup holds the file with its recorded checksum, copying that back
-    is better: use :func:`mend_file`.
+    nominal ``available_at``: reads as of a moment are as before. A note below ``refetch/`` has the
+    next ``spy run`` fetch or compute them. The file moves to ``damaged_files``. Where a backup
+    holds the file with its recorded checksum, copying that back is better: use :func:`mend_file`.
 
     Parameters
     ----------
@@ -168,6 +169,8 @@ def forget_file(settings: Settings, path: str) -> ForgottenFile:
             )
         file_id, table_id, count, size = row[0]
         ranges = _ranges(catalogue, file_id, table_id)
+        # Before the rows go: a crash in between costs a needless request, not the rows.
+        write_note(settings, Path(path).stem, note_of(file.table, ranges))
         catalogue.change(
             ("DELETE FROM ducklake_file_column_stats WHERE data_file_id = ?", [file_id]),
             ("DELETE FROM ducklake_delete_file WHERE data_file_id = ?", [file_id]),

@@ -26,6 +26,7 @@ DERIVED_KEYS: Mapping[str, tuple[str, ...]] = {
     "features.market_daily": ("symbol", "session"),
     "features.daily_15": ("symbol", "session"),
     "features.regime": ("symbol", "session"),
+    "models.model_versions": ("model", "version"),
 }
 
 JSON = "VARCHAR"  # JSON text: plain VARCHAR keeps Parquet, Polars and SQL clients indifferent
@@ -252,12 +253,13 @@ _MODELS = (
     ),
     _spec(
         "models.promotions",
-        "model alias effective_from",
-        "Which version an alias meant from when on, and why.",
+        "model alias effective_from version",
+        "What was decided about each version: from when on it is champion, or why it is not.",
         _MODEL,
         ("alias", "VARCHAR", "champion or challenger."),
-        ("effective_from", "TIMESTAMPTZ", "Moment from which the row counts."),
+        ("effective_from", "TIMESTAMPTZ", "Moment from which the decision counts."),
         _VERSION,
+        ("window_end", "DATE", "Session that the version's window ends with: its partition."),
         ("accepted", "BOOLEAN", "False where the gate refused the version."),
         ("basis", "VARCHAR", "gate, bootstrap or refused."),
         ("reason", "VARCHAR", "The gate's words."),

@@ -119,6 +119,14 @@ def test_reset_removes_the_profile_only(spy, own_lake: Settings):
     assert spy("--home", own_lake.home, "reset", "--yes", "--json").json["removed"] is False
 
 
+def test_reset_says_that_a_halt_ends_by_it(spy, own_lake: Settings):
+    own_lake.kill_file.touch()
+    assert "halt (KILL) is gone" in " ".join(
+        spy("--home", own_lake.home, "reset", "--yes").stdout.split()
+    )
+    assert not own_lake.kill_file.exists()
+
+
 def test_reset_waits_for_no_writer_and_removes_nothing_under_one(spy, own_lake: Settings):
     held, done = threading.Event(), threading.Event()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Timer
 
@@ -13,7 +15,7 @@ import pytest
 
 from spy_assets.errors import WarehouseError
 from spy_assets.settings import Settings
-from spy_assets.warehouse import TABLES, Warehouse, WriteLock, verify
+from spy_assets.warehouse import TABLES, Warehouse, WriteLock, dbt_sql, verify
 from spy_assets.warehouse.dbt_sql import run_dbt, window_vars
 from spy_assets.warehouse.locking import lock_path
 from spy_assets_tests.dbt.conftest import FIRST_INGEST, SESSIONS, Tables, ingest
@@ -22,6 +24,7 @@ from spy_assets_tests.features import tables
 pytestmark = pytest.mark.slow
 MARTS = ("features.market_daily", "features.daily_15", "features.regime")
 LATER = datetime(2019, 6, 3, tzinfo=UTC)
+JUST_BEFORE = LATER - timedelta(microseconds=1)
 Built = tuple[Settings, str]
 
 
@@ -90,6 +93,35 @@ def test_a_late_revision_is_a_new_version(copy: Settings, raw: Tables) -> None:
     new = history.filter(pl.col("ingested_at") == LATER)
     assert new["session"].to_list() == bars["session"].to_list()[wrong:]
     assert (new["available_at"] == LATER).all()
+
+
+@pytest.mark.fault(20)
+def test_an_input_that_comes_late_changes_no_old_read(raw: Tables, tmp_path: Path) -> None:
+    """It carries its nominal time, long before; dbt is run by hand, without our wrapper."""
+    settings = Settings(_env_file=None, home=tmp_path)
+    days = raw["market.daily_bars"]["session"].to_list()
+    hole = (pl.col("name") == "VIX") & (pl.col("session") == days[-3])
+    vix = raw["market.volatility"]
+    ingest(settings, raw | {"market.volatility": vix.filter(~hole)}, FIRST_INGEST)
+    by_hand(settings, FIRST_INGEST)
+    with Warehouse.open(settings) as lake:
+        before = {mart: lake.read(mart, as_of=JUST_BEFORE) for mart in MARTS}
+        lake.write(TABLES["market.volatility"], vix.filter(hole), ingested_at=LATER)
+    by_hand(settings, LATER)
+    assert verify(settings).ok
+    with Warehouse.open(settings) as lake:
+        for mart in MARTS:
+            assert lake.read(mart, as_of=JUST_BEFORE).equals(before[mart])
+        last = lake.read("features.daily_15", where="session = ?", params=(days[-3],))
+    assert (last["quality"][0], last["available_at"][0]) == ("ok", LATER)
+
+
+def by_hand(settings: Settings, at: datetime) -> None:
+    """Run plain dbt, as somebody does in a shell."""
+    arguments = ["run", "--vars", window_vars(None, None, at.isoformat())]
+    command = dbt_sql._dbt_command(arguments, settings.home / "target")
+    environment = {**os.environ, **dbt_sql.dbt_environment(settings)}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
 def test_only_the_window_is_published(raw: Tables, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from spy_assets.errors import LockTimeout
 from spy_assets.settings import Settings
-from spy_assets.warehouse import Warehouse, WriteLock
+from spy_assets.warehouse import VerifyReport, Warehouse, WriteLock, verify
+from spy_assets.warehouse.connection import attach_sql
 from spy_assets.warehouse.dbt_plugin import Plugin, settings_from
 from spy_assets.warehouse.locking import lock_path
 
@@ -93,6 +94,25 @@ def test_the_lock_is_held_from_the_connection_to_the_end(
     del plugin
     gc.collect()
     assert free(lake)
+
+
+def test_files_are_recorded_before_the_lock_is_given_back(
+    lake: Settings, connection: duckdb.DuckDBPyConnection
+) -> None:
+    plugin = make_plugin(lake)
+    plugin.configure_connection(connection)
+    connection.execute(attach_sql(lake, read_only=False))
+    connection.execute("CREATE TABLE lake.features.regime AS SELECT 'SPY' AS symbol")
+    reports: list[VerifyReport] = []
+    waiting = threading.Thread(target=lambda: reports.append(verify(lake)))
+    waiting.start()
+    waiting.join(0.5)
+    assert reports == []  # the file has no checksum, and its writer is still at work
+    del plugin
+    gc.collect()
+    waiting.join(20)
+    assert [report.ok for report in reports] == [True]
+    assert reports[0].checked > 0
 
 
 def test_a_held_lock_times_out_with_its_holder(
