@@ -9,24 +9,31 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account
-from spy_assets.errors import ModelFileMismatch
-from spy_assets.sessions import decision_time
+from spy_assets.errors import DataError, ModelFileMismatch
+from spy_assets.sessions import (
+    decision_time,
+    last_closed_session,
+    previous_session,
+    sessions_apart,
+)
 from spy_assets.warehouse.tables import TABLES, TableSpec
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from spy_assets.evaluation.backtest import BacktestResult
+    from spy_assets.evaluation.backtest import BacktestResult, Venue
     from spy_assets.evaluation.gate import GateVerdict
     from spy_assets.models.policy.config import PPOConfig
     from spy_assets.models.policy.select import Selection
     from spy_assets.models.policy.windows import Windows
-    from spy_assets.registry import Registry, TrainingRecord
+    from spy_assets.registry import LoggedTraining, Registry, TrainingRecord
     from spy_assets.settings import Settings
     from spy_assets.signals.champion import Champion
     from spy_assets.warehouse import Warehouse
 
 MODEL = "ppo_daily"
+#: `spy run` tries a new window at most this often, as the weekly schedule does.
+RETRAIN_SESSIONS = 5
 #: What the mirror keeps of a registered version.
 MIRRORED = {
     "model": "VARCHAR", "version": "VARCHAR", "created_at": "TIMESTAMPTZ", "mlflow_run_id": "VARCHAR",
@@ -124,6 +131,30 @@ def training_row(
     }
 
 
+def register_spooled(
+    lake: Warehouse, registry: Registry, settings: Settings, now: datetime
+) -> list[str]:
+    """Register the trainings that were kept on disk, with their rows; gives their versions.
+
+    The last one becomes challenger, as it would have when it was trained.
+
+    Raises
+    ------
+    RegistryUnavailable
+        MLflow still does not answer.
+    """
+    spec = TABLES["models.training_runs"]
+
+    def record_row(record: TrainingRecord, logged: LoggedTraining) -> None:
+        row = training_row(settings, record, str(logged.version), logged.run_id)
+        lake.write(spec, frame(spec, [row]), ingested_at=now)
+
+    versions = [str(logged.version) for logged in registry.flush_spool(record_row)]
+    if versions:
+        registry.set_alias("challenger", versions[-1])
+    return versions
+
+
 def version_of_partition(registry: Registry, partition: str) -> str:
     """The newest registered version of a training window.
 
@@ -143,104 +174,244 @@ def version_of_partition(registry: Registry, partition: str) -> str:
 
 @dataclass(frozen=True)
 class Judged:
-    """A challenger's and its rivals' runs over one window, and the gate's verdict."""
+    """A challenger's and its rivals' runs over one window, and the gate's verdict.
 
+    ``effective_from`` is the moment from which the verdict counts, ``lake_snapshot`` what all of it
+    was read at, ``recorded`` what was decided about the version before.
+    """
+
+    version: str
+    session: date
     results: tuple[BacktestResult, ...]
     verdict: GateVerdict
     train_end: date
     source: str
+    lake_snapshot: int
+    effective_from: datetime
+    recorded: Mapping[str, Any] | None = None
 
-    def rows(self, version: str, moment: datetime) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """Rows of ``models.evaluations``."""
         from spy_assets.evaluation.gate import evaluation_rows
 
-        own = {"model": MODEL, "version": version, "available_at": moment, "source": self.source}
+        own = {
+            "model": MODEL,
+            "version": self.version,
+            "available_at": decision_time(self.session),
+            "source": self.source,
+        }
         return [row | own for row in evaluation_rows(self.results)]
 
-    def promotion_row(self, version: str, session: date, lake_snapshot: int) -> dict[str, Any]:
-        """The row of ``models.promotions``; it counts from the session's decision time on."""
+    def promotion_row(self) -> dict[str, Any]:
+        """The decision: the row of ``models.promotions``.
+
+        If the same was decided before, its row is given again, with the snapshot that it saw.
+        """
         verdict = self.verdict
-        return {
+        row = {
             "model": MODEL,
             "alias": "champion",
-            "effective_from": decision_time(session),
-            "version": version,
+            "effective_from": self.effective_from,
+            "version": self.version,
+            "window_end": self.session,
             "accepted": verdict.accepted,
             "basis": verdict.basis,
             "reason": "; ".join(verdict.reasons),
             "train_end": self.train_end,
-            "lake_snapshot": lake_snapshot,
             "metrics": json.dumps(verdict.metrics, sort_keys=True),
-            "available_at": decision_time(session),
+        }
+        known = self.recorded or {}
+        same = all(known.get(name) == value for name, value in row.items())
+        return row | {
+            "lake_snapshot": known["lake_snapshot"] if same else self.lake_snapshot,
+            "available_at": self.effective_from,
             "source": self.source,
         }
 
 
 def judge(
-    lake: Warehouse, registry: Registry, settings: Settings, session: date, version: str
+    lake: Warehouse,
+    registry: Registry,
+    settings: Settings,
+    session: date,
+    version: str,
+    now: datetime,
 ) -> Judged:
-    """Run a version, the champion of that time and all baselines over the validation window."""
-    from spy_assets.evaluation.backtest import greedy, run_policy
+    """Run a version, the reigning champion and all baselines over the validation window.
+
+    Everything is read at one snapshot of the lake. A reigning champion whose own training reached into
+    this window is flattered by it, so that the error is on the side of keeping it.
+    """
     from spy_assets.evaluation.baselines import run_baselines
     from spy_assets.evaluation.gate import promotion_gate
+    from spy_assets.signals.champion import champion_effective_at
 
-    cut = account.windows(lake, settings, session)
-    venue = account.venue(settings, cut)
-    model = registry.fetch(version)
-    challenger = run_policy(venue, greedy(registry.load(version).probabilities), name="policy")
-    baselines = run_baselines(venue, challenger)
-    incumbent = _champion_before(lake, session, settings.train.purge_sessions)
-    vacant = incumbent is None or _may_be_unseated(incumbent, session, settings)
+    snapshot, known = lake.snapshot_id(), registry.versions()
+    decided = promotion_rows(lake, snapshot=snapshot)
+    others = [row for row in decided if row["version"] != version]
+    moment = _counts_from(settings, session, now)
+    incumbent = champion_effective_at(others, moment, settings.train.purge_sessions)
+    venue = account.venue(settings, account.windows(lake, settings, session, snapshot=snapshot))
+    challenger = _run(venue, registry, settings, version, "policy")
     champion = (
         None
-        if vacant or incumbent is None
-        else run_policy(
-            venue, greedy(registry.load(incumbent.version).probabilities), name="champion"
-        )
+        if incumbent is None
+        else _run(venue, registry, settings, incumbent.version, "champion")
     )
+    baselines = run_baselines(venue, challenger)
     verdict = promotion_gate(
         challenger,
         champion,
         baselines,
-        bootstrap=settings.promotion.bootstrap and vacant,
+        bootstrap=settings.promotion.bootstrap,
+        vacant=incumbent is None or _cannot_speak(incumbent, moment, settings),
         min_trades=settings.promotion.min_trades,
         level=settings.promotion.confidence,
-        trials=max(1, registry.versions().filter(train_end=model.train_end).height),
+        trials=trials(known, session, settings.train.validation_sessions),
     )
     rivals = tuple(baselines.values()) + (() if champion is None else (champion,))
-    return Judged((challenger, *rivals), verdict, model.train_end, settings.source)
+    own = [row for row in decided if row["version"] == version and row["alias"] == "champion"]
+    recorded = max(own, key=lambda row: row["ingested_at"], default=None)
+    return Judged(
+        version=version,
+        session=session,
+        results=(challenger, *rivals),
+        verdict=verdict,
+        train_end=known.filter(version=version)["train_end"][0],
+        source=settings.source,
+        lake_snapshot=snapshot,
+        effective_from=_effective_from(verdict, recorded, others, session, moment),
+        recorded=recorded,
+    )
 
 
-def promotion_rows(lake: Warehouse) -> list[dict[str, Any]]:
-    """All promotion decisions, the last version of each."""
-    spec = TABLES["models.promotions"]
-    lake.ensure(spec)
-    return list(lake.read(spec.name).iter_rows(named=True))
+def _run(
+    venue: Venue, registry: Registry, settings: Settings, version: str, name: str
+) -> BacktestResult:
+    """A version under the risk layer that its signals would have."""
+    from dataclasses import replace
+
+    from spy_assets.evaluation.backtest import greedy, run_policy
+    from spy_assets.signals.risk import risk_filter
+
+    limits = account.desk(settings).limits
+    train_end = registry.fetch(version).train_end
+    policy = greedy(registry.load(version).probabilities, min_confidence=limits.min_confidence)
+    rules = risk_filter(replace(limits, min_confidence=0.0), train_end=train_end)
+    return run_policy(venue, policy, name=name, entry_filter=rules)
 
 
-def _may_be_unseated(champion: Champion, session: date, settings: Settings) -> bool:
-    """Whether an unproven champion has grown too old to speak, so that its seat is free again."""
+def trials(versions: pl.DataFrame, session: date, validation_sessions: int) -> int:
+    """How many registered versions are judged on sessions that this window has too; at least 1."""
+    ends = [date.fromisoformat(text) for text in versions["partition"].drop_nulls()]
+    overlapping = [end for end in ends if abs(sessions_apart(end, session)) < validation_sessions]
+    return max(1, len(overlapping))
+
+
+def _counts_from(settings: Settings, session: date, now: datetime) -> datetime:
+    """The moment of a decision about a window: in a replay of the past, that window's own."""
+    moment = decision_time(session)
+    return moment if settings.historical else max(moment, now)
+
+
+def _effective_from(
+    verdict: GateVerdict,
+    recorded: Mapping[str, Any] | None,
+    others: Sequence[Mapping[str, Any]],
+    session: date,
+    moment: datetime,
+) -> datetime:
+    """From when on a verdict counts.
+
+    The first champion counts from its window on, so that the sessions kept out of training can be
+    signalled on; later ones from the moment of the decision. A decision that is only taken again, or
+    taken back, stays where it was.
+    """
+    if recorded is not None and (recorded["accepted"] or not verdict.accepted):
+        known: datetime = recorded["effective_from"]
+        return known
+    first = not any(row["accepted"] for row in others)
+    return decision_time(session) if first else moment
+
+
+def _cannot_speak(champion: Champion, moment: datetime, settings: Settings) -> bool:
+    """Whether an unproven champion has grown too old for any entry, so that its seat is free."""
     from spy_assets.models.policy.staleness import stale_reason
 
-    aged = stale_reason(champion.train_end, session, settings.train.max_age_sessions // 2)
+    session = last_closed_session(moment)
+    aged = stale_reason(champion.train_end, session, settings.train.max_age_sessions)
     return not champion.is_proven and aged is not None
 
 
-def _champion_before(lake: Warehouse, session: date, purge_sessions: int) -> Champion | None:
-    """The champion that reigned before the session's own decision."""
-    from spy_assets.signals.champion import champion_effective_at
+def promotion_rows(lake: Warehouse, *, snapshot: int | None = None) -> list[dict[str, Any]]:
+    """All promotion decisions in all their versions, as they were at a snapshot or are now.
 
-    moment = decision_time(session)
-    earlier = [row for row in promotion_rows(lake) if row["effective_from"] < moment]
-    return champion_effective_at(earlier, moment, purge_sessions)
+    A historical source has no present: a decision that was taken again there counts from its window
+    on, as if it had never been another.
+    """
+    spec = TABLES["models.promotions"]
+    if lake.settings.historical:
+        last = lake.read(spec.name, snapshot=snapshot).iter_rows(named=True)
+        return [row | {"available_at": row["effective_from"]} for row in last]
+    at = "" if snapshot is None else f" AT (VERSION => {snapshot})"
+    rows = lake.execute(f"SELECT * FROM {spec.name}{at} ORDER BY available_at, ingested_at, rowid")
+    return list(rows.iter_rows(named=True))
+
+
+def recorded_decision(lake: Warehouse, session: date) -> dict[str, Any]:
+    """The last decision about a window's version.
+
+    Raises
+    ------
+    DataError
+        If there is none yet.
+    """
+    from spy_assets.signals.champion import version_order
+
+    found = [row for row in promotion_rows(lake) if row.get("window_end") == session]
+    if not found:
+        raise DataError(
+            f"no verdict is recorded for the window that ends with {session}",
+            hint=f"materialize models/evaluation for {session}",
+        )
+    return max(found, key=lambda row: (row["ingested_at"], version_order(row["version"])))
 
 
 def latest_champion(lake: Warehouse) -> str | None:
     """The version that the champion alias shall mean: the latest accepted one."""
-    accepted = [row for row in promotion_rows(lake) if row["accepted"]]
-    if not accepted:
-        return None
-    return str(max(accepted, key=lambda row: row["effective_from"])["version"])
+    from spy_assets.signals.champion import accepted_promotions
+
+    accepted = accepted_promotions(promotion_rows(lake))
+    return str(accepted[-1]["version"]) if accepted else None
+
+
+def window_to_train(lake: Warehouse, settings: Settings, last: date) -> date:
+    """The training window that the main job needs for signals up to ``last``.
+
+    On a historical source it is the one before the hold-out. On a live source the window of the
+    champion that may speak for ``last``, so that it is trained once and kept; without one, the newest
+    window that was judged within a week of sessions, or else the one before the hold-out.
+    """
+    from spy_assets.models.policy.staleness import stale_reason
+    from spy_assets.signals.champion import champion_effective_at
+
+    train = settings.train
+    before_holdout = previous_session(last, train.holdout_sessions)
+    if settings.historical:
+        return before_holdout
+    decided = [row for row in promotion_rows(lake) if row.get("window_end") is not None]
+    champion = champion_effective_at(decided, decision_time(last), train.purge_sessions)
+    if champion and stale_reason(champion.train_end, last, train.max_age_sessions) is None:
+        ends: list[date] = [
+            row["window_end"] for row in decided if row["version"] == champion.version
+        ]
+        return max(ends)
+    recent: list[date] = [
+        row["window_end"]
+        for row in decided
+        if 0 <= sessions_apart(row["window_end"], before_holdout) < RETRAIN_SESSIONS
+    ]
+    return max(recent, default=before_holdout)
 
 
 def mirrored(versions: pl.DataFrame, source: str) -> pl.DataFrame:

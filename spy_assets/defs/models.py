@@ -4,6 +4,7 @@ The partition of a model is the session that its window ends with: the model was
 known at that session's decision time, and may speak for later ones only.
 """
 
+from contextlib import nullcontext
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,23 @@ from spy_assets.defs.describe import (
 from spy_assets.defs.judging import MODEL
 from spy_assets.defs.partitions import HISTORICAL, SESSIONS
 from spy_assets.defs.resources import SpyResource
-from spy_assets.sessions import decision_time
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
     from spy_assets.evaluation.gate import GateVerdict
-    from spy_assets.models.policy.select import Selection
+    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.models.policy.select import Selection, Train
+    from spy_assets.models.policy.train import TrainedPolicy
+    from spy_assets.settings import Settings
+    from spy_assets.simulator.market_path import MarketPath
 
 GROUP = "models"
 TRAINING_POOL = "training"
+#: Any promotion renews the mirror; windows that were never trained do not hold it up.
+AFTER_PROMOTION = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.in_progress()
+)
 FRESH_WEEKLY = (
     None if HISTORICAL else dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15))
 )
@@ -44,6 +53,8 @@ class TrainConfig(dg.Config):
     """Environment steps per seed; 0 takes the preset's."""
     seeds: int = 0
     """Number of seeds; 0 takes the preset's."""
+    memory_limit_mb: int = 0
+    """Address space of each seed's training in MB, which then has a process of its own; 0: no limit."""
 
 
 def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
@@ -81,36 +92,22 @@ def ppo_daily(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
 ) -> dg.MaterializeResult:
     """Train on the window that ends with the partition's session, register, and record the run."""
-    from spy_assets.models.policy.select import train_and_select
-    from spy_assets.models.policy.stopping import stop_on_sigterm
-
-    session = date.fromisoformat(context.partition_key)
+    settings, registry = spy.settings, spy.registry()
     ppo = _ppo_config(spy, config)
-    with spy.warehouse() as lake, stop_on_sigterm() as stop:
-        cut = account.windows(lake, spy.settings, session)
-        selection = train_and_select(
-            cut.training,
-            ppo,
-            trading=account.trading(spy.settings),
-            checkpoint_dir=spy.settings.root / "checkpoints" / MODEL / context.partition_key,
-            progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
-            stop=stop,
-        )
+    with spy.warehouse() as lake:
+        snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
+        session = date.fromisoformat(context.partition_key)
+        cut = account.windows(lake, settings, session, snapshot=snapshot)
+        selection = _select(context, settings, cut.training, ppo, config.memory_limit_mb)
         record = judging.training_record(
-            spy.settings,
-            context.partition_key,
-            cut,
-            selection,
-            ppo,
-            lake.snapshot_id(),
-            context.run_id,
+            settings, context.partition_key, cut, selection, ppo, snapshot, context.run.run_id
         )
-        logged = spy.registry().log_training(record)
+        logged = registry.log_training(record)
         metadata = _training_metadata(selection)
         if logged.version is None:
             return dg.MaterializeResult(metadata=metadata | {"spooled": str(logged.reason)})
-        spy.registry().set_alias("challenger", logged.version)
-        row = judging.training_row(spy.settings, record, logged.version, logged.run_id)
+        registry.set_alias("challenger", logged.version)
+        row = judging.training_row(settings, record, logged.version, logged.run_id)
         spec = TABLES["models.training_runs"]
         result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
     return dg.MaterializeResult(
@@ -122,6 +119,50 @@ def ppo_daily(
             "train_end": str(record.train_end),
         }
     )
+
+
+def _select(
+    context: dg.AssetExecutionContext,
+    settings: "Settings",
+    path: "MarketPath",
+    ppo: "PPOConfig",
+    memory_limit_mb: int,
+) -> "Selection":
+    """Train all seeds; a training that is stopped or out of memory fails this run, without retry."""
+    from spy_assets.models.policy.isolation import WorkerFailed
+    from spy_assets.models.policy.select import train_and_select
+    from spy_assets.models.policy.stopping import stop_on_sigterm
+    from spy_assets.models.policy.train import TrainingStopped, train_ppo
+
+    alone = memory_limit_mb > 0  # then SIGTERM ends this process, and the other one with it
+    try:
+        with nullcontext(lambda: False) if alone else stop_on_sigterm() as stop:
+            return train_and_select(
+                path,
+                ppo,
+                trading=account.trading(settings),
+                checkpoint_dir=settings.root / "checkpoints" / MODEL / context.partition_key,
+                progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
+                stop=stop,
+                train=_isolated(memory_limit_mb) if alone else train_ppo,
+            )
+    except (TrainingStopped, WorkerFailed) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _isolated(memory_limit_mb: int) -> "Train":
+    """``train_ppo`` in a process of its own; what cannot go there (progress, stop) stays here."""
+    from spy_assets.models.policy.isolation import run_isolated
+    from spy_assets.models.policy.train import train_ppo
+
+    def train(path: Any, ppo: Any, seed: int, *, progress: Any, **given: Any) -> "TrainedPolicy":
+        del given["stop"]
+        limit = memory_limit_mb * 2**20
+        policy = run_isolated(train_ppo, path, ppo, seed, memory_bytes=limit, **given)
+        progress(1.0, f"seed {seed}: trained in a process of its own")
+        return policy
+
+    return train
 
 
 def _training_metadata(selection: "Selection") -> dict[str, Any]:
@@ -144,8 +185,8 @@ def _training_metadata(selection: "Selection") -> dict[str, Any]:
     kinds={"python", "ducklake"},
     owners=OWNERS,
     tags={"layer": "evaluation"},
-    description="The challenger on sessions that it never saw, beside cash, buy and hold, random "
-    "entries at its rate, and each structure always.",
+    description="The challenger on sessions that it never saw, beside the champion, cash, buy and hold, "
+    "random entries at its rate, and each structure always; with the gate's verdict.",
     metadata=table_metadata("models.evaluations"),
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.multi_run(1),
@@ -160,18 +201,22 @@ def _training_metadata(selection: "Selection") -> dict[str, Any]:
     code_version="1",
 )
 def evaluation(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
-    """Run challenger and baselines over the validation window and record the gate's verdict."""
+    """Run challenger, champion and baselines over the validation window; record results and verdict.
+
+    Both are one transaction, so that the promotion follows exactly the verdict that is shown here.
+    """
     session = date.fromisoformat(context.partition_key)
-    registry = spy.registry()
-    registry.flush_spool()
+    registry, now = spy.registry(), spy.utc_now()
     with spy.warehouse() as lake:
+        judging.register_spooled(lake, registry, spy.settings, now)
         version = judging.version_of_partition(registry, context.partition_key)
-        judged = judging.judge(lake, registry, spy.settings, session, version)
-        spec = TABLES["models.evaluations"]
-        rows = judging.frame(spec, judged.rows(version, decision_time(session)))
-        result = lake.write(spec, rows, ingested_at=spy.utc_now())
+        judged = judging.judge(lake, registry, spy.settings, session, version, now)
+        results, decisions = TABLES["models.evaluations"], TABLES["models.promotions"]
+        rows = judging.frame(results, judged.rows())
+        decision = judging.frame(decisions, [judged.promotion_row()])
+        written = lake.write_many([(results, rows), (decisions, decision)], ingested_at=now)
     return dg.MaterializeResult(
-        metadata=write_metadata(result)
+        metadata=write_metadata(written[0])
         | {
             "version": version,
             "net_pnl": bar_plot(
@@ -206,8 +251,8 @@ def _gate_check(verdict: "GateVerdict") -> dg.AssetCheckResult:
     kinds={"mlflow", "ducklake"},
     owners=OWNERS,
     tags={"layer": "model"},
-    description="Who is champion from when on, and why: accepted by the gate, seated as the first "
-    "model (unproven, said on every signal), or refused. The MLflow alias follows the last row.",
+    description="Who is champion from when on, and why: accepted by the gate, seated unproven on a "
+    "vacant seat (said on every signal), or refused. The MLflow alias follows the recorded verdict.",
     metadata=table_metadata("models.promotions"),
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.multi_run(1),
@@ -215,27 +260,22 @@ def _gate_check(verdict: "GateVerdict") -> dg.AssetCheckResult:
     code_version="1",
 )
 def promotions(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
-    """Write the decision and let the registry's alias follow it."""
-    session = date.fromisoformat(context.partition_key)
-    registry = spy.registry()
+    """Let the registry's alias follow the verdict that was recorded with the evaluation."""
     with spy.warehouse() as lake:
-        version = judging.version_of_partition(registry, context.partition_key)
-        judged = judging.judge(lake, registry, spy.settings, session, version)
-        row = judged.promotion_row(version, session, lake.snapshot_id())
-        spec = TABLES["models.promotions"]
-        result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
+        decision = judging.recorded_decision(lake, date.fromisoformat(context.partition_key))
         champion = judging.latest_champion(lake)
     if champion is not None:
-        registry.set_alias("champion", champion)
+        spy.registry().set_alias("champion", champion)
+    reasons = "\n".join(f"- {text}" for text in decision["reason"].split("; "))
     return dg.MaterializeResult(
-        metadata=write_metadata(result)
-        | {
-            "version": version,
-            "accepted": judged.verdict.accepted,
-            "basis": judged.verdict.basis,
-            "reasons": dg.MetadataValue.md(
-                "\n".join(f"- {text}" for text in judged.verdict.reasons)
-            ),
+        metadata={
+            "version": decision["version"],
+            "accepted": decision["accepted"],
+            "basis": decision["basis"],
+            "effective_from": decision["effective_from"].isoformat(),
+            "lake_snapshot": decision["lake_snapshot"],
+            "champion": champion or "none",
+            "reasons": dg.MetadataValue.md(reasons),
         }
     )
 
@@ -249,15 +289,15 @@ def promotions(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Materi
     tags={"layer": "report"},
     description="MLflow's registry as a table, with each version's out-of-sample result.",
     metadata=table_metadata(judging.VERSIONS),
-    automation_condition=dg.AutomationCondition.eager(),
+    automation_condition=AFTER_PROMOTION,
     code_version="1",
 )
 def model_versions(spy: SpyResource) -> dg.MaterializeResult:
     """Mirror the registry into the warehouse."""
     registry = spy.registry()
-    registry.flush_spool()
-    versions = registry.versions()
     with spy.warehouse() as lake:
+        judging.register_spooled(lake, registry, spy.settings, spy.utc_now())
+        versions = registry.versions()
         rows = judging.mirrored(versions, spy.settings.source)
         result = lake.write(judging.VERSIONS, rows, ingested_at=spy.utc_now())
     shown = versions.select(

@@ -225,11 +225,18 @@ def _decide(
     return Decision(simulator.session, action, requested, allowed)
 
 
-def greedy(probabilities: Probabilities) -> Act:
-    """Turn probabilities into decisions by :func:`choose_action`."""
+def greedy(probabilities: Probabilities, *, min_confidence: float = 0.0) -> Act:
+    """Turn probabilities into decisions by :func:`choose_action`.
+
+    An entry that the policy gives less than ``min_confidence`` becomes HOLD: the one risk rule that an
+    :data:`EntryFilter` cannot check, because it does not see probabilities.
+    """
 
     def act(observation: Observation, mask: Mask) -> int:
-        return choose_action(probabilities(observation, mask), mask)
+        values = probabilities(observation, mask)
+        action = choose_action(values, mask)
+        unsure = action in ENTRIES and float(values[action]) < min_confidence
+        return HOLD if unsure else action
 
     return act
 

@@ -7,6 +7,9 @@
 
 ``always_iron_condor`` is the short-premium baseline: it is the only structure among the daily
 actions that receives a credit.
+
+Baselines are what a naive trader would do, so no risk rule filters their entries; costs, exits and
+sizing are the same as the policy's. A policy must be worth its risk layer too.
 """
 
 from __future__ import annotations

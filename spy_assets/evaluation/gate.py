@@ -7,12 +7,13 @@ Accepted by ``gate`` if, on the validation window, all of these hold:
 3. against the incumbent champion the interval of the daily difference lies above zero;
 4. no baseline is significantly better: no interval of the difference lies below zero.
 
-The level is divided among the ``trials`` that were compared on the window (Bonferroni), because the
-best of many noise policies looks good on any window.
+The level is divided among the ``trials`` whose windows overlap (Bonferroni), because the best of many
+noise policies looks good on any window.
 
-If there is no champion at all, a challenger that is not significantly worse than cash may be
-seated for paper signals (``bootstrap``); each of its signals then says that it is unproven, and
-against which baselines. Everything else is ``refused``. "The newest" never wins by itself.
+While the seat is vacant, because there is no champion or because it is unproven and too old to speak,
+a challenger that is not significantly worse than cash, nor than the old champion, may be seated for
+paper signals (``bootstrap``); each of its signals then says that it is unproven, and against what.
+Everything else is ``refused``. "The newest" never wins by itself.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def promotion_gate(
     baselines: Mapping[str, BacktestResult],
     *,
     bootstrap: bool,
+    vacant: bool | None = None,
     min_trades: int = 10,
     level: float = 0.95,
     trials: int = 1,
@@ -114,14 +116,17 @@ def promotion_gate(
     challenger
         The candidate's run over the validation window, which it was not trained or chosen on.
     champion
-        The incumbent's run, or ``None`` if there has never been a champion.
+        The incumbent's run, or ``None`` if there is none.
     baselines
         Name to run; see :func:`spy_assets.evaluation.baselines.run_baselines`.
     bootstrap
-        Whether a first model may be seated for paper signals.
+        Whether an unproven model may take a vacant seat, for paper signals.
+    vacant
+        Whether the seat is vacant; ``None``: if there is no ``champion``. With a ``champion`` it says
+        that this one is unproven and too old to speak.
     min_trades, level, trials, seed
         Least trades; level of the two-sided intervals before it is divided; number of candidates
-        compared on this window; seed of the bootstrap.
+        judged on overlapping windows, this one included; seed of the bootstrap.
 
     Raises
     ------
@@ -140,8 +145,10 @@ def promotion_gate(
     if not own.mean_daily.above_zero and CASH not in unbeaten:
         unbeaten = (CASH, *unbeaten)
     failed = tuple(text for passed, text in conditions if not passed)
+    free = champion is None if vacant is None else vacant
+    refusals = None if not free else _unseatable(own, others, bootstrap)
     accepted, basis, reasons = _decide(
-        failed, tuple(text for _, text in conditions), own, champion is None, bootstrap
+        failed, tuple(text for _, text in conditions), refusals, champion is None
     )
     if basis == "bootstrap":
         reasons = (f"bootstrap: not shown to beat {', '.join(unbeaten)}", *reasons)
@@ -233,23 +240,32 @@ def _conditions(own: GateRow, others: Sequence[GateRow], min_trades: int) -> lis
     return conditions
 
 
+def _unseatable(own: GateRow, others: Sequence[GateRow], bootstrap: bool) -> tuple[str, ...]:
+    """What keeps a challenger without proof off a vacant seat; empty if nothing does."""
+    lost = [] if bootstrap else ["promotion.bootstrap is off"]
+    if own.mean_daily.below_zero:
+        lost.append("significantly worse than cash")
+    if any(row.strategy == CHAMPION and _difference(row).below_zero for row in others):
+        lost.append("significantly worse than the champion")
+    return tuple(lost)
+
+
 def _decide(
     failed: Sequence[str],
     all_reasons: tuple[str, ...],
-    own: GateRow,
-    no_champion: bool,
-    bootstrap: bool,
+    refusals: tuple[str, ...] | None,
+    first: bool,
 ) -> tuple[bool, GateBasis, tuple[str, ...]]:
+    """Decide by what failed; ``refusals`` are None where the seat is taken."""
     if not failed:
         return True, "gate", all_reasons
     why = tuple(f"not shown: {text}" for text in failed)
-    if not no_champion:
+    if refusals is None:
         return False, "refused", why
-    if own.mean_daily.below_zero:
-        return False, "refused", (*why, "significantly worse than cash")
-    if not bootstrap:
-        return False, "refused", (*why, "promotion.bootstrap is off")
-    return True, "bootstrap", ("first model, seated for paper signals only", *why)
+    if refusals:
+        return False, "refused", (*why, *refusals)
+    who = "first model" if first else "the unproven champion is too old to speak"
+    return True, "bootstrap", (f"{who}, seated for paper signals only", *why)
 
 
 def _difference(row: GateRow) -> Interval:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -67,6 +67,10 @@ class LoggedTraining:
     run_id: str | None
     spooled: Path | None = None
     reason: str | None = None
+
+
+#: Told of a training that has become a version.
+Registered = Callable[[TrainingRecord, LoggedTraining], None]
 
 
 @dataclass(frozen=True)
@@ -127,19 +131,31 @@ class Registry:
         """
         folder = self.spool.put(record)
         try:
-            return self._publish(folder, record)
+            logged = self._publish(record)
         except RegistryUnavailable as error:
             return LoggedTraining(record.record_id, None, None, folder, error.message)
+        self.spool.remove(folder)
+        return logged
 
-    def flush_spool(self) -> list[LoggedTraining]:
+    def flush_spool(self, registered: Registered | None = None) -> list[LoggedTraining]:
         """Register everything that was kept on disk, oldest first.
+
+        ``registered`` is called for each before it is forgotten here: if the process dies in between,
+        the next flush finds it again.
 
         Raises
         ------
         RegistryUnavailable
             MLflow still does not answer; what is not registered stays on disk.
         """
-        return [self._publish(path, self.spool.read(path)) for path in self.spool.pending()]
+        done = []
+        for path in self.spool.pending():
+            record = self.spool.read(path)
+            done.append(self._publish(record))
+            if registered is not None:
+                registered(record, done[-1])
+            self.spool.remove(path)
+        return done
 
     def set_alias(self, alias: str, version: str) -> None:
         """Point ``champion`` or ``challenger`` at a version.
@@ -260,10 +276,9 @@ class Registry:
             hint="start it; finished trainings are kept on disk and registered by the next run",
         )
 
-    def _publish(self, folder: Path, record: TrainingRecord) -> LoggedTraining:
+    def _publish(self, record: TrainingRecord) -> LoggedTraining:
         with self._session() as client:
             version = self._registered(client, record) or self._register(client, record)
-        self.spool.remove(folder)
         return LoggedTraining(record.record_id, str(version.version), str(version.run_id))
 
     def _all_versions(self, client: Any) -> list[Any]:

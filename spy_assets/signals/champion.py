@@ -117,10 +117,11 @@ def _written(row: Mapping[str, Any]) -> tuple[datetime, datetime]:
 
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["effective_from"], *_written(row), _version_order(row["version"])
+    return row["effective_from"], *_written(row), version_order(row["version"])
 
 
-def _version_order(version: Any) -> tuple[int, str]:
+def version_order(version: Any) -> tuple[int, str]:
+    """Sort versions as the numbers that they are."""
     text = str(version)
     return (int(text) if text.isdigit() else -1, text)
 

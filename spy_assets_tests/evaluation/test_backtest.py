@@ -118,6 +118,14 @@ def test_greedy_takes_the_probabilities_at_their_word() -> None:
     assert act(np.zeros(15, np.float32), ALL) == CLOSE
 
 
+def test_an_entry_below_the_confidence_floor_is_held_and_an_exit_is_not() -> None:
+    seen = np.zeros(15, np.float32)
+    for action, chosen in ((0, HOLD), (CLOSE, CLOSE)):
+        unsure = np.where(np.arange(7) == action, 0.4, 0.1)
+        assert backtest.greedy(lambda *_, p=unsure: p, min_confidence=0.5)(seen, ALL) == chosen
+        assert backtest.greedy(lambda *_, p=unsure: p, min_confidence=0.4)(seen, ALL) == action
+
+
 def test_every_baseline_is_there() -> None:
     challenger = backtest.run_policy(VENUE, random_entries(0.5, 0.2, seed=3))
     names = set(run_baselines(VENUE, challenger))

@@ -10,7 +10,7 @@ import pytest
 from spy_assets.errors import ConfigError
 from spy_assets.evaluation.backtest import BacktestResult, Venue, greedy, run_policy
 from spy_assets.evaluation.baselines import random_entries, run_baselines
-from spy_assets.evaluation.gate import evaluation_rows, promotion_gate, seed_band
+from spy_assets.evaluation.gate import GateVerdict, evaluation_rows, promotion_gate, seed_band
 from spy_assets.sessions import next_session, sessions_between
 from spy_assets_tests.evaluation.markets import random_walk
 
@@ -60,6 +60,33 @@ def test_a_model_that_loses_significantly_is_never_seated() -> None:
 def test_bootstrap_is_only_for_the_very_first_model() -> None:
     verdict = promotion_gate(result(0.5), result(-1.0, seed=9), CASH, bootstrap=True)
     assert (verdict.accepted, verdict.basis) == (False, "refused")
+
+
+def vacancy(mean: float, champion: float, *, bootstrap: bool = True) -> GateVerdict:
+    """The seat of an unproven champion that cannot speak any more."""
+    rival = result(champion, seed=0)
+    return promotion_gate(result(mean), rival, CASH, bootstrap=bootstrap, vacant=True)
+
+
+def test_the_seat_of_a_silent_champion_may_be_taken_unproven() -> None:
+    verdict = vacancy(0.5, 0.4)
+    assert (verdict.accepted, verdict.basis) == (True, "bootstrap")
+    assert verdict.notice == "bootstrap: not shown to beat cash"
+    assert "the unproven champion is too old to speak" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("mean", "champion", "bootstrap", "why"),
+    [
+        (0.5, 15.0, True, "significantly worse than the champion"),
+        (-20.0, -30.0, True, "significantly worse than cash"),
+        (0.5, 0.4, False, "promotion.bootstrap is off"),
+    ],
+)
+def test_but_not_by_a_worse_one(mean: float, champion: float, bootstrap: bool, why: str) -> None:
+    verdict = vacancy(mean, champion, bootstrap=bootstrap)
+    assert (verdict.accepted, verdict.basis) == (False, "refused")
+    assert why in verdict.reason
 
 
 def test_the_challenger_must_beat_the_champion() -> None:

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from spy_assets.errors import ConfigError, NaiveTimestamp
 from spy_assets.sessions import decision_time, next_session, sessions_between
-from spy_assets.signals.champion import champion_effective_at, first_session_allowed
+from spy_assets.signals.champion import (
+    accepted_promotions,
+    champion_effective_at,
+    first_session_allowed,
+)
 
 DAY = date(2018, 12, 21)
 EARLY = datetime(2018, 1, 1, tzinfo=UTC)
@@ -84,6 +88,34 @@ def test_a_train_end_on_a_weekend_counts_from_the_session_before() -> None:
 
 def test_versions_are_numbers_when_times_are_equal() -> None:
     assert version_at([promotion("9"), promotion("10")]) == "10"
+
+
+def test_what_was_not_known_yet_does_not_count() -> None:
+    hindsight = promotion("2", effective_from=EARLY, available_at=decision_time(next_session(DAY)))
+    assert version_at([hindsight]) is None
+    assert version_at([promotion("1"), hindsight]) == "1"
+
+
+def test_a_refusal_of_the_same_moment_dethrones_nobody() -> None:
+    refused = promotion("2", accepted=False, basis="refused")
+    assert version_at([promotion("1"), refused]) == "1"
+
+
+def test_a_promotion_that_was_taken_back_later_stood_until_then() -> None:
+    later = decision_time(next_session(DAY))
+    taken_back = promotion("1", accepted=False, available_at=later)
+    rows = [promotion("1"), taken_back]
+    assert version_at(rows) == "1"
+    assert champion_effective_at(rows, later, 6) is None
+    assert accepted_promotions(rows) == []
+
+
+def test_of_the_same_moment_the_one_that_was_known_last_counts() -> None:
+    noon = datetime(2018, 6, 1, 12, tzinfo=UTC)
+    known = [promotion("9", available_at=noon), promotion("10", available_at=EARLY)]
+    assert version_at(known) == "9"
+    written = [promotion("9", ingested_at=noon), promotion("10", ingested_at=EARLY)]
+    assert version_at(written) == "9"
 
 
 def test_bootstrap_is_not_proof() -> None:

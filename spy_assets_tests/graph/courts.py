@@ -1,0 +1,139 @@
+"""A profile that holds a market and registered policies, and nothing else: enough to judge them.
+
+The market rises so steadily that a policy which buys calls is proven and one which does nothing is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from spy_assets.defs import judging, models
+from spy_assets.defs.resources import SpyResource
+from spy_assets.features.contracts import DAILY_15_PROXY_V1 as CONTRACT
+from spy_assets.models.policy.weights import encode_weights, policy_hash
+from spy_assets.registry import Registry
+from spy_assets.sessions import decision_time, previous_session
+from spy_assets.settings import Settings, load_settings
+from spy_assets.signals.champion import Champion, champion_effective_at
+from spy_assets.simulator.actions import HOLD
+from spy_assets.simulator.market_path import MARKET_DIMS
+from spy_assets.warehouse import Warehouse
+from spy_assets.warehouse.tables import TableSpec
+from spy_assets_tests.evaluation.markets import random_walk
+from spy_assets_tests.graph.worlds import read
+from spy_assets_tests.models.policies import random_tensors, training_record
+from spy_assets_tests.registry.templates import fresh_registry
+
+SESSIONS = 420
+CALLS, IDLE = 0, HOLD
+DAILY_15 = TableSpec(
+    name="features.daily_15",
+    key=("symbol", "session"),
+    columns={"symbol": "VARCHAR", "session": "DATE"}
+    | dict.fromkeys(("open", "close", "vix_open", "vix_close", "rate", *MARKET_DIMS), "DOUBLE"),
+)
+
+
+def market(drift: float) -> pl.DataFrame:
+    """Rows of the features that a policy is trained and judged on."""
+    path = random_walk(1, SESSIONS, drift=drift)
+    days = list(path.sessions)
+    return pl.DataFrame(
+        {
+            "symbol": ["SPY"] * len(days),
+            "session": days,
+            "open": path.open,
+            "close": path.close,
+            "vix_open": path.iv_open * 100,
+            "vix_close": path.iv_close * 100,
+            "rate": path.rate,
+            **{name: path.observation[:, k] for k, name in enumerate(MARKET_DIMS)},
+            "available_at": [decision_time(day) for day in days],
+            "source": ["test"] * len(days),
+        }
+    )
+
+
+def wants(action: int) -> dict[str, Any]:
+    """Weights of a policy that wants one action whenever it may, and else to hold."""
+    tensors = {name: np.zeros_like(values) for name, values in random_tensors().items()}
+    tensors["action_net.bias"][HOLD] = 3.0
+    tensors["action_net.bias"][action] = 6.0
+    return tensors
+
+
+@dataclass(frozen=True)
+class Court:
+    """A profile with a market; policies are registered and judged at fixed times."""
+
+    settings: Settings
+
+    @classmethod
+    def sit(cls, home: Path, drift: float = 0.006, **changes: Any) -> Court:
+        """Make the profile; ``source="yfinance"`` makes it a live one."""
+        settings = load_settings(home=home, **changes)
+        with Warehouse.open(settings) as lake:
+            rows = market(drift)
+            lake.write(DAILY_15, rows, ingested_at=rows["available_at"].max())  # type: ignore[arg-type]
+        return cls(settings)
+
+    @property
+    def days(self) -> list[Any]:
+        """Sessions of the market."""
+        return list(random_walk(1, SESSIONS).sessions)
+
+    @cached_property
+    def registry(self) -> Registry:
+        return fresh_registry(self.settings)
+
+    def register(self, window: Any, action: int, nudge: float = 0.0) -> str:
+        """Register a policy for the window that ends with a session; gives its version."""
+        version = self.registry.log_training(self.record(window, action, nudge)).version
+        assert version is not None
+        return version
+
+    def record(self, window: Any, action: int, nudge: float = 0.0) -> Any:
+        tensors = wants(action)
+        tensors["value_net.bias"][0] = nudge  # another policy hash, the same actions
+        train = self.settings.train
+        end = previous_session(window, train.validation_sessions + train.purge_sessions)
+        return training_record(
+            str(window),
+            profile=self.settings.profile_name,
+            policy_hash=policy_hash(tensors),
+            weights=encode_weights(tensors, CONTRACT),
+            train_end=end,
+        )
+
+    def make(self, assets: list[Any], window: Any, now: datetime | None = None, **how: Any) -> Any:
+        """Materialize model assets for a window, at a fixed time."""
+        overrides = self.settings.model_dump(mode="json", exclude_unset=True)
+        moment = (now or decision_time(window)).isoformat()
+        return dg.materialize(
+            assets,
+            partition_key=str(window),
+            resources={"spy": SpyResource(overrides=overrides, now=moment)},
+            **how,
+        )
+
+    def judge(self, window: Any, now: datetime | None = None) -> dict[str, Any]:
+        """Evaluate the newest version of a window, promote, and give the recorded decision."""
+        assert self.make([models.evaluation, models.promotions], window, now).success
+        with Warehouse.open(self.settings) as lake:
+            return judging.recorded_decision(lake, window)
+
+    def champion_at(self, moment: datetime) -> Champion | None:
+        with Warehouse.open(self.settings) as lake:
+            rows = judging.promotion_rows(lake)
+        return champion_effective_at(rows, moment, self.settings.train.purge_sessions)
+
+    def rows(self, table: str) -> pl.DataFrame:
+        return read(self.settings, table)

@@ -1,0 +1,290 @@
+"""Who is champion from when on: real policies, judged by the real assets at fixed times."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from spy_assets.defs import account, judging, models
+from spy_assets.defs.resources import SpyResource
+from spy_assets.errors import DataError
+from spy_assets.models.policy.train import path_digest
+from spy_assets.registry import Registry
+from spy_assets.sessions import decision_time, next_session, previous_session
+from spy_assets.warehouse import Warehouse
+from spy_assets_tests.graph.courts import CALLS, DAILY_15, IDLE, Court
+
+
+@pytest.fixture
+def court(tmp_path: Path) -> Court:
+    """A historical source."""
+    return Court.sit(tmp_path)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Court:
+    """A live source."""
+    return Court.sit(tmp_path, source="yfinance")
+
+
+def version_at(court: Court, moment: datetime) -> str | None:
+    champion = court.champion_at(moment)
+    return None if champion is None else champion.version
+
+
+def test_a_refused_challenger_of_the_same_window_dethrones_nobody(court: Court) -> None:
+    window = court.days[-1]
+    court.register(window, CALLS)
+    assert court.judge(window)["basis"] == "gate"
+    court.register(window, IDLE)
+    refused = court.judge(window)
+    assert (refused["version"], refused["basis"]) == ("2", "refused")
+    assert version_at(court, decision_time(window)) == "1"
+    assert court.registry.alias("champion") == "1"
+    assert court.rows("models.promotions")["version"].to_list() == ["1", "2"]
+
+
+def test_a_better_challenger_of_the_same_window_must_beat_the_first(court: Court) -> None:
+    window = court.days[-1]
+    court.register(window, IDLE)
+    assert court.judge(window)["basis"] == "bootstrap"
+    court.register(window, CALLS)
+    decided = court.judge(window)
+    assert (decided["version"], decided["basis"]) == ("2", "gate")
+    assert "lead over the champion" in decided["reason"]
+    assert version_at(court, decision_time(window)) == "2"
+    assert court.registry.alias("champion") == "2"
+
+
+def test_on_a_live_source_only_the_first_champion_counts_backwards(live: Court) -> None:
+    first, second = live.days[-30], live.days[-1]
+    now = decision_time(second) + timedelta(days=1)
+    live.register(first, IDLE)
+    seated = live.judge(first, decision_time(second))
+    assert seated["effective_from"] == seated["available_at"] == decision_time(first)
+    live.register(second, CALLS)
+    won = live.judge(second, now)
+    assert (won["basis"], won["effective_from"], won["available_at"]) == ("gate", now, now)
+    assert version_at(live, decision_time(second)) == "1"
+    assert version_at(live, now) == "2"
+
+
+def test_the_champion_of_this_hour_is_the_rival_whatever_the_window(live: Court) -> None:
+    window = live.days[-1]
+    live.register(window, CALLS)
+    live.judge(window, decision_time(window) + timedelta(hours=1))
+    live.register(live.days[-30], CALLS, nudge=1.0)  # an earlier window, trained later
+    decided = live.judge(live.days[-30], decision_time(window) + timedelta(hours=2))
+    assert (decided["version"], decided["basis"]) == ("2", "refused")
+    assert "lead over the champion" in decided["reason"]
+
+
+def test_the_newest_does_not_win_while_an_unproven_champion_can_speak(live: Court) -> None:
+    old, new = live.days[-60], live.days[-1]
+    live.register(old, IDLE)
+    live.judge(old)  # 128 sessions after its training at the second verdict: over half of 189
+    live.register(new, IDLE, nudge=1.0)
+    assert live.judge(new)["basis"] == "refused"
+    assert version_at(live, decision_time(new)) == "1"
+
+
+def test_an_unproven_champion_that_is_too_old_to_speak_is_replaced(tmp_path: Path) -> None:
+    court = Court.sit(tmp_path, source="yfinance", train={"max_age_sessions": 120})
+    court.register(court.days[-60], IDLE)
+    court.judge(court.days[-60])
+    court.register(court.days[-1], IDLE, nudge=1.0)
+    decided = court.judge(court.days[-1])
+    assert (decided["basis"], decided["accepted"]) == ("bootstrap", True)
+    assert "the unproven champion is too old to speak" in decided["reason"]
+    compared = {row["strategy"] for row in json.loads(decided["metrics"])["table"]}
+    assert "champion" in compared
+
+
+def test_judging_again_decides_the_same_and_writes_nothing(live: Court) -> None:
+    window = live.days[-1]
+    live.register(window, CALLS)
+    first = live.judge(window)
+    again = live.judge(window, decision_time(window) + timedelta(days=3))
+    assert again == first
+    assert live.rows("models.promotions").height == 1
+
+
+def test_the_alias_follows_the_recorded_verdict_not_a_new_one(court: Court) -> None:
+    window = court.days[-1]
+    court.register(window, CALLS)
+    court.make([models.evaluation], window)
+    court.register(window, IDLE)  # registered between the verdict and the promotion
+    made = court.make([models.promotions], window)
+    (event,) = made.get_asset_materialization_events()
+    assert event.materialization.metadata["version"].value == "1"
+    assert court.registry.alias("champion") == "1"
+
+
+def test_a_promotion_without_a_verdict_is_refused(court: Court) -> None:
+    with (
+        Warehouse.open(court.settings) as lake,
+        pytest.raises(DataError, match="models/evaluation"),
+    ):
+        judging.recorded_decision(lake, court.days[-1])
+
+
+class WhileItIsFetched(Registry):
+    """Another writer revises the market while a policy is being fetched."""
+
+    lake: Warehouse
+    spec: Any
+
+    def fetch(self, version: str) -> Any:
+        rows = self.lake.read("features.daily_15").drop("ingested_at")
+        revised = rows.with_columns(rsi14=pl.col("rsi14") * 0.5)
+        self.lake.write(self.spec, revised, ingested_at=rows["available_at"].max())  # type: ignore[arg-type]
+        return super().fetch(version)
+
+
+def test_the_snapshot_of_a_verdict_gives_back_what_it_saw(court: Court) -> None:
+    window = court.days[-1]
+    version = court.register(window, CALLS)
+    busy = WhileItIsFetched(court.settings)
+    with Warehouse.open(court.settings) as lake:
+        busy.lake, busy.spec = lake, DAILY_15
+        seen = path_digest(account.market_path(lake, court.settings, window))
+        judged = judging.judge(lake, busy, court.settings, window, version, decision_time(window))
+        again = account.market_path(lake, court.settings, window, snapshot=judged.lake_snapshot)
+        now = account.market_path(lake, court.settings, window)
+    assert path_digest(again) == seen != path_digest(now)
+
+
+def test_the_gate_judges_under_the_risk_layer_and_baselines_without(tmp_path: Path) -> None:
+    court = Court.sit(tmp_path, drift=-0.006, risk={"max_drawdown": 0.01})
+    version = court.register(court.days[-1], CALLS)
+    with Warehouse.open(court.settings) as lake:
+        now = decision_time(court.days[-1])
+        judged = judging.judge(lake, court.registry, court.settings, court.days[-1], version, now)
+    by_name = {run.name: run.decisions for run in judged.results}
+    assert any(one.requested != one.action for one in by_name["policy"])
+    assert all(one.requested == one.action for one in by_name["always_long_call"])
+
+
+def test_a_confidence_floor_holds_in_the_gate_too(tmp_path: Path) -> None:
+    court = Court.sit(tmp_path, risk={"min_confidence": 0.99})
+    court.register(court.days[-1], CALLS)
+    assert "0 trades" in court.judge(court.days[-1])["reason"]
+
+
+@pytest.mark.parametrize(("back", "count"), [(62, 3), (63, 2), (5, 3), (0, 3)])
+def test_trials_are_versions_whose_windows_overlap(court: Court, back: int, count: int) -> None:
+    last = court.days[-1]
+    other = previous_session(last, back) if back else last
+    versions = pl.DataFrame({"partition": [str(last), str(last), str(other), None]})
+    assert judging.trials(versions, last, 63) == count
+    assert judging.trials(versions.clear(), last, 63) == 1
+
+
+def window_for(court: Court, last: Any) -> Any:
+    with Warehouse.open(court.settings) as lake:
+        return judging.window_to_train(lake, court.settings, last)
+
+
+def test_a_live_source_keeps_its_champions_window(live: Court) -> None:
+    before = previous_session(live.days[-1])
+    window = previous_session(before, 60)
+    assert window_for(live, before) == window
+    live.register(window, IDLE)
+    live.judge(window, decision_time(before))
+    assert window_for(live, live.days[-1]) == window
+    # Trained up to 69 sessions before its window, it may speak for 189.
+    assert window_for(live, next_session(window, 120)) == window
+    assert window_for(live, next_session(window, 121)) == next_session(window, 61)
+
+
+def test_a_refused_model_is_tried_again_after_a_week_not_every_day(tmp_path: Path) -> None:
+    live = Court.sit(tmp_path, source="yfinance", promotion={"bootstrap": False})
+    last = live.days[-1]
+    window = previous_session(last, 60)
+    live.register(window, IDLE)
+    assert not live.judge(window, decision_time(last))["accepted"]
+    assert window_for(live, next_session(last, 4)) == window
+    assert window_for(live, next_session(last, 5)) == next_session(window, 5)
+
+
+def test_a_historical_source_has_one_window_per_session(court: Court) -> None:
+    last = court.days[-1]
+    court.register(previous_session(last, 63), CALLS)
+    court.judge(previous_session(last, 63))
+    assert window_for(court, last) == previous_session(last, 60)
+
+
+SMALL = {"ops": {"models__ppo_daily": {"config": {"timesteps": 4096, "seeds": 1}}}}
+
+
+@pytest.mark.slow
+@pytest.mark.fault(49)
+def test_a_training_while_mlflow_is_down_gets_its_row_when_it_is_back(court: Court) -> None:
+    window, mlruns = court.days[-1], court.settings.mlruns_dir
+    mlruns.write_text("not a folder")
+    with Warehouse.open(court.settings) as lake:
+        before = lake.snapshot_id()
+    (event,) = court.make(
+        [models.ppo_daily], window, run_config=SMALL
+    ).get_asset_materialization_events()
+    assert "does not answer" in event.materialization.metadata["spooled"].value
+    assert court.rows("models.training_runs").is_empty()
+    mlruns.unlink()
+    court.judge(window)
+    (row,) = court.rows("models.training_runs").iter_rows(named=True)
+    assert (row["version"], row["lake_snapshot"], row["timesteps"]) == ("1", before, 4096)
+    assert row["mlflow_run_id"]
+    assert Registry(court.settings).alias("challenger") == "1"
+
+
+def test_the_mirror_registers_what_waits_too(court: Court) -> None:
+    court.registry.spool.put(court.record(court.days[-1], IDLE))
+    overrides = court.settings.model_dump(mode="json", exclude_unset=True)
+    spy = SpyResource(overrides=overrides, now=decision_time(court.days[-1]).isoformat())
+    assert dg.materialize([models.model_versions], resources={"spy": spy}).success
+    assert court.rows("models.training_runs")["version"].to_list() == ["1"]
+    with Warehouse.open(court.settings) as lake:
+        assert lake.row_count("models.model_versions") == 1
+
+
+def test_a_row_that_cannot_be_written_leaves_the_training_on_disk(court: Court) -> None:
+    registry = court.registry
+    registry.spool.put(court.record(court.days[-1], IDLE))
+
+    def dies(*_record_and_version: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        registry.flush_spool(dies)
+    with Warehouse.open(court.settings) as lake:
+        now = decision_time(court.days[-1])
+        assert judging.register_spooled(lake, registry, court.settings, now) == ["1"]
+    assert court.rows("models.training_runs").height == 1
+
+
+@pytest.mark.slow
+@pytest.mark.fault(52)
+def test_a_training_without_memory_fails_its_run_only(court: Court) -> None:
+    neighbour = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    config = {"timesteps": 4096, "seeds": 1, "memory_limit_mb": 300}
+    made = court.make(
+        [models.ppo_daily],
+        court.days[-1],
+        run_config={"ops": {"models__ppo_daily": {"config": config}}},
+        raise_on_error=False,
+    )
+    assert not made.success
+    (failure,) = [event for event in made.all_events if event.is_step_failure]
+    assert "train_ppo failed in its process" in str(failure.step_failure_data.error)
+    assert not [event for event in made.all_events if event.is_step_up_for_retry]
+    assert neighbour.poll() is None
+    neighbour.communicate(b"\n")
+    assert court.make([models.ppo_daily], court.days[-1], run_config=SMALL).success
