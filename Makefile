@@ -15,7 +15,7 @@ DBT_SOURCES := $(shell find dbt_features -not -path '*/target*' -not -path '*/lo
 .DEFAULT_GOAL := help
 
 run: $(STAMP) $(MANIFEST) ## materialize what is missing or stale and print the signal (FRESH=1 rebuilds)
-	@$(BIN)/spy run $(if $(FRESH),--fresh,)
+	@$(BIN)/spy run $(if $(FRESH),--fresh,) $(RUN_ARGS)
 
 test: $(DEV_STAMP) $(MANIFEST) ## run the whole test suite
 	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(TEST_ARGS)
@@ -40,9 +40,12 @@ clean: ## remove the environment, caches and built files, keep the data
 		.hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-reset: ## remove all data: every profile, MLflow's runs and models
-	rm -rf .spy
-	find mlruns -mindepth 1 -not -name README.md -delete
+reset: ## remove all data under SPY_HOME: every profile, halts too, MLflow's runs and models
+	@test -z "$$SPY_CATALOGUE" || for root in "$${SPY_HOME:-.}"/.spy/*/; do \
+		test ! -d "$$root" || $(BIN)/spy --profile "$$(basename "$$root")" reset --yes || exit; \
+	done
+	rm -rf "$${SPY_HOME:-.}/.spy"
+	! test -d "$${SPY_HOME:-.}/mlruns" || find "$${SPY_HOME:-.}/mlruns" -mindepth 1 -not -name README.md -delete
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

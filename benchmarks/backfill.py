@@ -86,9 +86,10 @@ def signals(home: Path, sessions: int) -> list[Took]:
     from spy_assets.dagster_home import instance as open_instance
     from spy_assets.definitions import build
     from spy_assets.defs.resources import SpyResource
+    from spy_assets.settings import SECRETS
 
     settings = settings_of(home, sessions)
-    overrides = settings.model_dump(mode="json", exclude_unset=True)
+    overrides = settings.model_dump(mode="json", exclude_unset=True, exclude=set(SECRETS))
     job = build(SpyResource(overrides=overrides)).resolve_job_def("daily_signal_job")
     with open_instance(settings) as instance:
         return execute(job, instance, days_of(home, sessions))

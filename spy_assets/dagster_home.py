@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,15 @@ from spy_assets.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+
+#: Tag of a run that executes in a process of ours: which one.
+PROCESS_TAG = "spy/process"
+#: Start times of one process differ by the steps of the system clock; another one began long after.
+_SAME_START_S = 60.0
+
+#: Folder of the open incidents in the data root (``spy_assets.alerts``).
+INCIDENTS = "incidents"
+LOCK_FILES = frozenset({"write.lock", "write.lock.holder"})
 
 #: ``pools.default_limit`` 1: an asset that names a pool runs alone in it, because writers of the
 #: lake take turns anyway and training already uses every core.
@@ -104,24 +115,87 @@ def instance(settings: Settings) -> DagsterInstance:
     return DagsterInstance.from_config(home)
 
 
-def remove_profile(settings: Settings, *, wait_s: float = 1.0) -> bool:
-    """Remove the profile's data root: lake, Dagster's runs, caches; returns whether it was there.
+def process_tags() -> dict[str, str]:
+    """Tags that say which process executes a run: host, id, and when it began, as ids come again."""
+    import psutil
 
-    MLflow's runs are shared by all profiles and stay, as does what lies outside SPY_HOME.
+    began = int(psutil.Process().create_time())
+    return {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}:{began}"}
+
+
+def close_abandoned_runs(instance: DagsterInstance) -> list[str]:
+    """Fail the runs whose process was killed, and free their pools; returns the runs' ids.
+
+    Without this a run that was killed with ``kill -9`` holds its pool's slot for ever, and every later
+    run waits for it. Runs of other hosts, and those that the daemon launched, are left alone.
+    """
+    from dagster import DagsterRunStatus, RunsFilter
+
+    filters = RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])
+    closed = []
+    for run in instance.get_runs(filters=filters):
+        if _is_dead(run.tags.get(PROCESS_TAG, "")):
+            instance.report_run_failed(run, "its process ended without a word")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            closed.append(run.run_id)
+    return closed
+
+
+def _is_dead(process: str) -> bool:
+    """Whether a value of the tag names a process of this host that is gone."""
+    import psutil
+
+    parts = process.rsplit(":", 2)
+    if len(parts) != 3 or parts[0] != socket.gethostname():
+        return False
+    try:
+        began = psutil.Process(int(parts[1])).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    return abs(began - int(parts[2])) > _SAME_START_S
+
+
+def remove_profile(settings: Settings, *, keep_halt: bool = True, wait_s: float = 1.0) -> bool:
+    """Remove the profile's data: lake, catalogue, Dagster's runs, caches; whether any was there.
+
+    The catalogue goes with the files that it points at, a Postgres one too. MLflow's runs are shared
+    by all profiles and stay, as do objects in an object store.
+
+    Parameters
+    ----------
+    keep_halt
+        Keep the file KILL and the open incidents: data that is built anew ends no halt, and what
+        was told once is not told again.
+    wait_s
+        Longest wait for a writer to end, seconds.
 
     Raises
     ------
     LockTimeout
-        If a writer is at work and does not end within ``wait_s`` seconds; nothing is removed.
+        If a writer is at work and does not end in time; nothing is removed.
+    WarehouseError
+        If the catalogue's Postgres does not answer; nothing is removed.
     """
-    from spy_assets.warehouse.lock import WriteLock
-    from spy_assets.warehouse.locking import lock_path
+    from spy_assets.warehouse.removal import removing_catalogue
 
-    if not settings.root.is_dir():
-        return False
-    with WriteLock(lock_path(settings), wait_s):
-        shutil.rmtree(settings.root)
-    return True
+    kept = {settings.kill_file.name, INCIDENTS} if keep_halt else set()
+    with removing_catalogue(settings, wait_s) as existed:
+        doomed = _doomed(settings.root, kept)
+        for path in doomed:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    if settings.root.is_dir() and not any(settings.root.iterdir()):
+        settings.root.rmdir()
+    return existed or any(path.name not in LOCK_FILES for path in doomed)
+
+
+def _doomed(root: Path, kept: Collection[str]) -> list[Path]:
+    """What is to go, Dagster's memory of what was made first: cut short, the rest is made again."""
+    found = root.iterdir() if root.is_dir() else ()
+    paths = [path for path in found if path.name not in kept]
+    return sorted(paths, key=lambda path: (path.name != "dagster", path.name))
 
 
 def _quoted(path: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -19,12 +19,16 @@ from dagster import AssetKey, DagsterEventType, DagsterInstance
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from spy_assets import sessions
+from spy_assets.dagster_home import close_abandoned_runs, process_tags
 from spy_assets.dagster_home import instance as open_instance
 from spy_assets.definitions import build
+from spy_assets.defs import judging
 from spy_assets.defs.partitions import first_year, years_of
 from spy_assets.defs.resources import SpyResource
-from spy_assets.defs.staleness import History, Needed, Running, merge
+from spy_assets.defs.staleness import History, Lost, Needed, Running, merge
 from spy_assets.errors import SpyError
+from spy_assets.settings import SECRETS
+from spy_assets.warehouse import refetch
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
@@ -36,6 +40,10 @@ RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 #: Sessions of minute bars that the main job keeps: enough for the live features and a look.
 MINUTE_SESSIONS = 5
+#: Assets that ask a source by the year, and can be told to ask again.
+INGESTED = {
+    AssetKey(["market", name]) for name in ("daily_bars", "volatility", "rates", "put_call")
+}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -109,7 +117,9 @@ class Runner:
         """
         started = time.perf_counter()
         step = Step(title)
-        history = History(self.instance, self.defs)
+        notes = {} if force else refetch.read_notes(self.settings)
+        lost = _lost(notes.values())
+        history = History(self.instance, self.defs, lost)
         assets = [AssetKey(list(key)) for key in keys] if keys else self._assets_of(job)
         if force:
             needs = [
@@ -121,12 +131,13 @@ class Runner:
                 need for key in assets if (need := history.needed(key, wanted, running)) is not None
             ]
         selected, partitions = merge(needs)
-        step.skipped = len(assets) * len(wanted or [""]) - sum(
-            len(n.partitions or [""]) for n in needs
-        )
+        due = {(key, part) for key in assets for part in wanted or [""]}
+        step.skipped = len(due - {(n.key, part) for n in needs for part in n.partitions or [""]})
         if needs:
             step.reason = f"{needs[0].key.to_user_string()}: {needs[0].reason}"
+            config = (config or {}) | _refetching(key for key in selected if key in lost)
             step.materialized = self._execute(title, job, selected, partitions, config)
+        refetch.strike_out(self.settings, notes, {key.to_user_string() for key in assets})
         step.seconds = time.perf_counter() - started
         self.steps.append(step)
         self._say(step)
@@ -140,7 +151,9 @@ class Runner:
         partitions: list[str],
         config: dict[str, Any] | None,
     ) -> int:
-        tags = {RANGE_START: partitions[0], RANGE_END: partitions[-1]} if partitions else {}
+        tags = process_tags()
+        if partitions:
+            tags |= {RANGE_START: partitions[0], RANGE_END: partitions[-1]}
         job_def = self.defs.resolve_job_def(job)
         run_id = str(uuid.uuid4())
         log = self.settings.root / "logs"
@@ -174,10 +187,26 @@ class Runner:
         self.console.print(f" {mark} {step.name:<28}{done:<20}[dim]{step.seconds:5.1f} s[/]")
 
 
+def _lost(notes: Iterable[refetch.Note]) -> dict[AssetKey, list[Lost]]:
+    found: dict[AssetKey, list[Lost]] = {}
+    for note in notes:
+        for asset in note.assets:
+            found.setdefault(AssetKey.from_user_string(asset), []).append(Lost(*note.days))
+    return found
+
+
+def _refetching(keys: Iterable[AssetKey]) -> dict[str, Any]:
+    """Run config by which data sets are asked for as a whole, not just for what is missing."""
+    asked = [key.to_python_identifier() for key in keys if key in INGESTED]
+    return {"ops": {name: {"config": {"refetch": True}} for name in asked}} if asked else {}
+
+
 def _overrides(settings: Settings) -> dict[str, Any]:
-    """The fields that were set, as plain values; secrets stay in the environment, unmasked there."""
-    secrets = {"alert_webhook", "fred_api_key"}
-    return settings.model_dump(mode="json", exclude_unset=True, exclude=secrets)
+    """The fields that were set, as plain values, which Dagster stores with the run.
+
+    Secrets stay out: every process reads them from the environment or ``.env`` itself.
+    """
+    return settings.model_dump(mode="json", exclude_unset=True, exclude=SECRETS)
 
 
 def _failure(result: Any) -> str:
@@ -315,12 +344,7 @@ def _train(
         )
         runner.stage("registry mirror", "report", None, keys=[["models", "model_versions"]])
         with runner.spy.warehouse() as lake:
-            decided = lake.read(
-                "models.promotions",
-                where="effective_from = ?",
-                params=(sessions.decision_time(window),),
-            )
-    row = decided.row(-1, named=True)
+            row = judging.recorded_decision(lake, window)
     return {
         "window": window.isoformat(),
         "version": row["version"],
@@ -336,14 +360,29 @@ def _history(runner: Runner, last: date) -> None:
     years = years_of(date(first_year(settings), 1, 1), last)
     running = None if settings.historical else Running(years[-1], last)
     runner.stage("market data and features", "refresh_history", years, running=running)
-    minutes = [str(day) for day in _last_sessions(last, MINUTE_SESSIONS)]
-    if settings.source == "sample":
+    minutes = [str(day) for day in _minute_days(runner, last)]
+    if minutes:
         runner.stage("minute bars", "refresh_minutes", minutes)
 
 
+def _minute_days(runner: Runner, last: date) -> list[date]:
+    """The last sessions, as far as history has minutes of them.
+
+    A live vendor's minutes are left to the schedule: no signal needs them, so their failure must
+    not keep one back.
+    """
+    span = runner.spy.source().span("minute_bars") if runner.settings.historical else None
+    if span is None:
+        return []
+    return [day for day in _last_sessions(last, MINUTE_SESSIONS) if span[0] <= day <= span[1]]
+
+
 def _model(runner: Runner, last: date) -> None:
-    """Train on what lies before the sessions that are signalled on, once per window."""
-    window = sessions.previous_session(last, runner.settings.train.holdout_sessions)
+    """Train if no model may speak for ``last``; see :func:`judging.window_to_train`."""
+    from spy_assets.warehouse import Warehouse
+
+    with Warehouse.open(runner.settings) as lake:
+        window = judging.window_to_train(lake, runner.settings, last)
     runner.stage("train and judge the model", "train_daily", [str(window)])
 
 
@@ -358,6 +397,7 @@ def _signal_days(settings: Settings, last: date) -> list[date]:
 @contextmanager
 def _runner(settings: Settings, console: Console) -> Iterator[Runner]:
     with open_instance(settings) as instance:
+        close_abandoned_runs(instance)
         yield Runner(settings, console, instance)
 
 

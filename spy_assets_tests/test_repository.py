@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -106,6 +108,31 @@ def test_the_make_verbs_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
     assert {"run", "test", "up"} <= targets
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_make_reset_removes_the_data_of_spy_home_only(tmp_path: Path) -> None:
+    project, home = tmp_path / "project", tmp_path / "a home"
+    for folder in (project, home):
+        (folder / ".spy" / "sample").mkdir(parents=True)
+        (folder / "mlruns").mkdir()
+        (folder / "mlruns" / "mlflow.db").touch()
+        (folder / "mlruns" / "README.md").touch()
+    shutil.copy(REPOSITORY / "Makefile", project)
+    environment = {"PATH": os.environ["PATH"], "SPY_HOME": str(home)}
+    subprocess.run(["make", "reset"], cwd=project, env=environment, check=True, capture_output=True)
+    assert {path.relative_to(home).as_posix() for path in home.rglob("*")} == {
+        "mlruns", "mlruns/README.md",
+    }  # fmt: skip
+    assert (project / ".spy" / "sample").is_dir()
+    assert (project / "mlruns" / "mlflow.db").is_file()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+def test_the_ci_script_is_sound_bash() -> None:
+    script = REPOSITORY / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)
 
 
 def test_the_changelog_keeps_its_form() -> None:

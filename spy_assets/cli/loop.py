@@ -24,7 +24,7 @@ TRACK_INTERVAL_MIN = 60.0
 def run(
     ctx: typer.Context,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Rebuild everything, not only what is missing or stale.")
+        bool, typer.Option("--fresh", help="Remove the data first; a halt (KILL) stays.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -133,7 +133,7 @@ def retrain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on training the champion on everything that the ledger has learnt since."""
+    """Train a challenger on everything up to the last session, as the weekly schedule does."""
     terminal = begin(ctx, as_json=as_json)
     with terminal.guarded_stdout():
         from spy_assets import plan

@@ -90,9 +90,10 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the profile's data root: lake, Dagster's runs, caches. MLflow's runs stay.
+    """Remove all of the profile: lake, catalogue, Dagster's runs, caches, halt and incidents.
 
-    Only what lies under SPY_HOME is removed; a Postgres catalogue or an object store is not.
+    A halt (the file KILL) ends by it, unlike by `spy run --fresh`. MLflow's runs stay, as do objects
+    in an object store. Of a Postgres catalogue the profile's schema is dropped.
     """
     from spy_assets.dagster_home import remove_profile
 
@@ -101,10 +102,17 @@ def reset(
     root = settings.root
     if not yes and not (sys.stdin.isatty() and typer.confirm(f"Remove {root}?")):
         raise ConfigError(f"{root} was not removed", hint="say --yes if that is what you want")
-    existed = remove_profile(settings)
+    halted = settings.kill_file.exists()
+    existed = remove_profile(settings, keep_halt=False)
+    end = "; the halt (KILL) is gone, too" if halted else ""
     terminal.emit(
-        {"profile": settings.profile_name, "root": str(root), "removed": existed},
-        lambda: f"removed {root}" if existed else f"there is nothing at {root}",
+        {
+            "profile": settings.profile_name,
+            "root": str(root),
+            "removed": existed,
+            "halt_removed": halted,
+        },
+        lambda: f"removed {root}{end}" if existed else f"there is nothing at {root}",
     )
 
 

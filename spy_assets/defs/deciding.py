@@ -104,10 +104,9 @@ def _book(lake: Warehouse, spy: SpyResource, recorded: Mapping[date, Any], snaps
             loaded[champion.version] = account.policy_of(registry, champion)
         return loaded[champion.version]
 
-    promotions = lake.read("models.promotions", snapshot=snapshot)
     return Book(
         recorded=recorded,
-        promotions=list(promotions.iter_rows(named=True)),
+        promotions=judging.promotion_rows(lake, snapshot=snapshot),
         policy_of=policy_of,
         purge_sessions=spy.settings.train.purge_sessions,
         lake_snapshot=snapshot,

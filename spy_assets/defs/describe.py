@@ -69,6 +69,32 @@ def write_metadata(result: WriteResult) -> dict[str, Any]:
     }
 
 
+def dbt_test_in_words(test: Mapping[str, Any]) -> str | None:
+    """What one of the project's generic dbt tests holds, for the check's page."""
+    kind = test.get("test_metadata", {})
+    given = kind.get("kwargs", {})
+    columns = ", ".join(given.get("columns", []))
+    match kind.get("name"):
+        case "unique_key":
+            return f"No two rows share {columns}."
+        case "complete":
+            return f"Never null: {columns}."
+        case "explained_nulls":
+            return f"Every null has its reason in `quality`: {columns}."
+        case "within":
+            ranges = [_range(name, *ends) for name, ends in given["ranges"].items()]
+            return f"In range where not null: {'; '.join(ranges)}."
+        case "accepted_regimes":
+            return f"One of {', '.join(given['names'])}."
+    return None
+
+
+def _range(name: str, low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"{name} from {low}"
+    return f"{name} to {high}" if low is None else f"{name} {low} to {high}"
+
+
 def table(frame: pl.DataFrame, rows: int = 12) -> dg.MetadataValue:
     """The last rows of a frame as a Markdown table."""
     shown = frame.tail(rows)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.defs.describe import line_plot, table, write_metadata
+from spy_assets.defs.describe import line_plot, write_metadata
 from spy_assets.defs.partitions import bounds_of_years
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
@@ -17,6 +18,8 @@ from spy_assets.warehouse.tables import TABLES
 if TYPE_CHECKING:
     import polars as pl
 
+    from spy_assets.errors import SpyError
+    from spy_assets.market.increment import Gap
     from spy_assets.market.ingest import Ingested
     from spy_assets.market.schemas import Dataset
     from spy_assets.market.sources import Source
@@ -25,14 +28,19 @@ if TYPE_CHECKING:
 #: Published rows before the range that new rows are judged by.
 _NEIGHBOURS = timedelta(days=120)
 #: Put/call files are asked for as a whole.
-_WHOLE = "all"
+WHOLE = "all"
 #: What an asset's page plots: the column that names a line, the time axis, the values, the title.
 _PLOTTED = {
     "daily_bars": ("symbol", "session", "close", "Close, raw, USD"),
     "volatility": ("name", "session", "close", "Volatility indices, points"),
     "rates": ("series", "session", "rate", "Rates, decimal per year"),
     "put_call": ("series", "session", "ratio", "Put/call ratio"),
-    "minute_bars": ("symbol", "bar_start", "close", "One-minute closes, USD"),
+    "minute_bars": (
+        "symbol",
+        "bar_start",
+        "close",
+        "One-minute closes of the last session, UTC, USD",
+    ),
 }
 
 
@@ -45,11 +53,17 @@ class IngestConfig(dg.Config):
 
 @dataclass
 class Outcome:
-    """What an ingest did: its parts, its writes, and why nothing came if nothing did."""
+    """What an ingest did: its parts, its writes, and what did not come, and why."""
 
     parts: list[Ingested] = field(default_factory=list)
     results: list[WriteResult] = field(default_factory=list)
     not_provided: str = ""
+    #: Symbols that the settings name and the source does not have.
+    not_offered: tuple[str, ...] = ()
+    #: Keys that the source could not answer for, and its errors.
+    failed: dict[str, SpyError] = field(default_factory=dict)
+    #: Why the source was asked no further.
+    stopped: SpyError | None = None
 
     @property
     def quarantined(self) -> pl.DataFrame:
@@ -69,34 +83,86 @@ class Outcome:
 def ingest_years(
     context: dg.AssetExecutionContext, spy: SpyResource, dataset: Dataset, config: IngestConfig
 ) -> Outcome:
-    """Ask for the missing days of the run's years, clean, and write in one transaction."""
-    from spy_assets.errors import NotProvided
-    from spy_assets.market import ingest
+    """Ask for the missing days of the run's years, clean, and write in one transaction.
+
+    Raises
+    ------
+    SpyError, Failure
+        If the source failed, or failed for some keys. What came is stored before.
+    """
     from spy_assets.market.increment import gaps_to_ask
 
     source = spy.source()
     start, end = bounds_of_years(list(context.partition_keys))
-    keys = _keys(source, dataset, spy)
+    keys, not_offered = wanted_keys(source, dataset, spy)
+    outcome = Outcome(not_offered=not_offered)
     with spy.warehouse() as lake:
         lake.ensure(TABLES[f"market.{dataset}"])
-        stored = {} if config.refetch else _last_stored(lake, dataset)
-        outcome = Outcome()
-        for gap in gaps_to_ask(stored, keys, start=start, end=end, due=spy.last_session()):
-            asked = () if gap.keys == (_WHOLE,) else gap.keys
+        stored = {} if config.refetch else stored_days(lake, dataset, start, end)
+        due = spy.last_session()
+        for gap in gaps_to_ask(stored, keys, start=start, end=end, due=due, dataset=dataset):
             context.log.info(
                 f"{source.name}: {dataset} {gap.start} to {gap.end}, {len(gap.keys)} keys"
             )
-            try:
-                part = ingest.ingest(
-                    source, dataset, start=gap.start, end=gap.end, keys=asked,
-                    as_of=spy.as_of(), history=_history(lake, dataset, gap.start),
-                )  # fmt: skip
-            except NotProvided as error:
-                outcome.not_provided = str(error)
-                return outcome
-            outcome.parts.append(part)
+            ask(source, dataset, gap, outcome, as_of=spy.as_of(), lake=lake)
+            if outcome.stopped is not None:
+                break
         store(lake, dataset, outcome, spy)
+    _raise_failures(outcome)
     return outcome
+
+
+def ask(
+    source: Source,
+    dataset: Dataset,
+    gap: Gap,
+    outcome: Outcome,
+    *,
+    as_of: datetime,
+    lake: Warehouse,
+) -> None:
+    """Ask for one gap; what cannot be had is noted in ``outcome`` beside what came.
+
+    A live vendor is asked key by key, which takes as many requests: one dead symbol then costs
+    nobody else's answer, now or in the next attempt.
+    """
+    from spy_assets.errors import (
+        DataError,
+        EmptyResponse,
+        NotProvided,
+        SchemaDrift,
+        SourceError,
+        WrongContent,
+    )
+    from spy_assets.market import ingest
+
+    for keys in [gap.keys] if source.historical else [(key,) for key in gap.keys]:
+        try:
+            part = ingest.ingest(
+                source, dataset, start=gap.start, end=gap.end,
+                keys=() if keys == (WHOLE,) else keys,
+                as_of=as_of, history=_history(lake, dataset, gap.start, keys),
+            )  # fmt: skip
+        except NotProvided as error:
+            outcome.not_provided = str(error)
+        except (EmptyResponse, WrongContent, SchemaDrift, DataError) as error:
+            outcome.failed[", ".join(keys)] = error
+        except SourceError as error:  # down, or the budget is spent: the other keys would fail too
+            outcome.stopped = error
+            return
+        else:
+            outcome.parts.append(part)
+
+
+def _raise_failures(outcome: Outcome) -> None:
+    if outcome.stopped is not None:
+        raise outcome.stopped
+    if not outcome.failed:
+        return
+    if len(outcome.failed) == 1 and not outcome.parts:
+        raise next(iter(outcome.failed.values()))
+    listing = "\n".join(f"{key}: {error.message}" for key, error in outcome.failed.items())
+    raise dg.Failure(f"no answer for {', '.join(outcome.failed)}; the rest is stored:\n{listing}")
 
 
 def ingest_sessions(
@@ -148,14 +214,19 @@ def store(lake: Warehouse, dataset: Dataset, outcome: Outcome, spy: SpyResource)
 
 def metadata(outcome: Outcome) -> dict[str, Any]:
     """What the UI shows of an ingest."""
+    shown: dict[str, Any] = {}
     if outcome.not_provided:
-        return {"not_provided": outcome.not_provided}
-    if not outcome.parts:
-        return {"asked": "nothing is missing"}
-    return write_metadata(outcome.results[0]) | {"quarantined": outcome.quarantined.height}
+        shown["not_provided"] = outcome.not_provided
+    if outcome.not_offered:
+        shown["not_offered"] = ", ".join(outcome.not_offered)
+    if outcome.parts:
+        shown |= write_metadata(outcome.results[0]) | {"quarantined": outcome.quarantined.height}
+    return shown or {"asked": "nothing is missing"}
 
 
-def add_plot(context: dg.AssetExecutionContext, dataset: Dataset, outcome: Outcome) -> None:
+def add_plot(
+    context: dg.AssetExecutionContext, spy: SpyResource, dataset: Dataset, outcome: Outcome
+) -> None:
     """Plot what was ingested, on the run's last partition only: each event stores its picture."""
     if not outcome.parts:
         return
@@ -164,84 +235,62 @@ def add_plot(context: dg.AssetExecutionContext, dataset: Dataset, outcome: Outco
     line, x, value, title = _PLOTTED[dataset]
     rows = pl.concat([part.frame for part in outcome.parts])
     names = rows[line].unique(maintain_order=True).to_list()
-    if dataset in {"daily_bars", "minute_bars"}:
+    if line == "symbol":
         names = names[:1]  # prices of several symbols share no scale
     if dataset == "minute_bars":
         rows = rows.filter(session=rows["session"].max())
     shown = rows.filter(pl.col(line).is_in(names)).pivot(line, index=x, values=value).sort(x)
     if shown.is_empty():
         return
-    picture = line_plot(shown, x, names, f"{title}: {', '.join(names)}")
+    # Prices of the sample are the index's, and never shown as the fund's.
+    star = "*" if line == "symbol" and spy.settings.source == "sample" else ""
+    picture = line_plot(shown, x, names, f"{title}: {', '.join(names)}{star}")
     context.add_asset_metadata(
         {"plot": picture}, asset_key=context.asset_key, partition_key=context.partition_keys[-1]
     )
 
 
-def checks(asset: Sequence[str], outcome: Outcome) -> list[dg.AssetCheckResult]:
-    """The two checks that an ingest answers itself: what was withheld, and what is missing."""
-    key = dg.AssetKey(list(asset))
-    if not outcome.parts:
-        note = {"note": outcome.not_provided or "nothing was missing"}
-        return [_passed(key, name, note) for name in ("quarantine", "coverage")]
-    errors = outcome.quarantined.filter(severity="error")
-    short = outcome.coverage.filter(outcome.coverage["present"] < outcome.coverage["due"])
-    reasons = (
-        outcome.quarantined.group_by("symbol", "reason", "severity").len().sort("symbol", "reason")
-    )
-    return [
-        dg.AssetCheckResult(
-            asset_key=key, check_name="quarantine", passed=errors.is_empty(),
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"withheld": errors.height, "reasons": table(reasons, 40)},
-        ),
-        dg.AssetCheckResult(
-            asset_key=key, check_name="coverage", passed=short.is_empty(),
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"incomplete": short.height, "rows": table(short, 40)},
-        ),
-    ]  # fmt: skip
-
-
-def check_specs(asset: Sequence[str]) -> list[dg.AssetCheckSpec]:
-    """Specs of :func:`checks`."""
-    return [
-        dg.AssetCheckSpec(
-            "quarantine", asset=list(asset), description="No row was withheld as an error."
-        ),
-        dg.AssetCheckSpec(
-            "coverage", asset=list(asset), description="Every session due has its rows."
-        ),
-    ]
-
-
-def _passed(key: dg.AssetKey, name: str, note: dict[str, Any]) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(asset_key=key, check_name=name, passed=True, metadata=note)
-
-
-def _keys(source: Source, dataset: Dataset, spy: SpyResource) -> tuple[str, ...]:
+def wanted_keys(
+    source: Source, dataset: Dataset, spy: SpyResource
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What to ask for, and the symbols that the source does not have."""
     from spy_assets.market.ingest import RATE_SERIES, VOLATILITY_NAMES
 
     if dataset == "daily_bars":
-        offered = set(source.symbols())
-        return tuple(symbol for symbol in spy.settings.symbols if symbol in offered)
-    return {"volatility": VOLATILITY_NAMES, "rates": RATE_SERIES}.get(dataset, (_WHOLE,))
+        offered, wanted = set(source.symbols()), spy.settings.symbols
+        return (
+            tuple(symbol for symbol in wanted if symbol in offered),
+            tuple(symbol for symbol in wanted if symbol not in offered),
+        )
+    return {"volatility": VOLATILITY_NAMES, "rates": RATE_SERIES}.get(dataset, (WHOLE,)), ()
 
 
-def _last_stored(lake: Warehouse, dataset: Dataset) -> dict[tuple[str, int], date]:
-    key = {"daily_bars": "symbol", "volatility": "name", "rates": "series"}.get(dataset)
-    column = key or f"'{_WHOLE}'"
+def key_column(dataset: Dataset) -> str:
+    """SQL for what a data set is asked by."""
+    columns = {"daily_bars": "symbol", "volatility": "name", "rates": "series"}
+    return columns.get(dataset, f"'{WHOLE}'")
+
+
+def stored_days(lake: Warehouse, dataset: Dataset, start: date, end: date) -> dict[str, set[date]]:
+    """The days of each key that are stored."""
     frame = lake.execute(
-        f"SELECT {column} AS k, year(session) AS y, max(session) AS last"
-        f" FROM market.{dataset} GROUP BY ALL"
+        f"SELECT {key_column(dataset)} AS k, session FROM market.{dataset}"
+        " WHERE session BETWEEN ? AND ? GROUP BY ALL",
+        [start, end],
     )
-    return {(name, int(year)): last for name, year, last in frame.iter_rows()}
+    days: defaultdict[str, set[date]] = defaultdict(set)
+    for key, session in frame.iter_rows():
+        days[key].add(session)
+    return dict(days)
 
 
-def _history(lake: Warehouse, dataset: Dataset, start: date) -> pl.DataFrame | None:
+def _history(
+    lake: Warehouse, dataset: Dataset, start: date, keys: Sequence[str]
+) -> pl.DataFrame | None:
     if dataset not in {"daily_bars", "volatility"}:
         return None
     return lake.read(
         f"market.{dataset}",
-        where="session >= ? AND session < ?",
-        params=(start - _NEIGHBOURS, start),
+        where=f"session >= ? AND session < ? AND list_contains(?, {key_column(dataset)})",
+        params=(start - _NEIGHBOURS, start, list(keys)),
     )

@@ -1,23 +1,32 @@
 """Which partitions of which assets are missing or stale, from Dagster's own event log.
 
-Stale is a partition whose upstream was materialized after it, or whose asset's code version is not the
-one that it was made with. Only ids of events are compared, which takes one query per asset.
+Stale is a partition whose upstream was materialized after it, or that was made with another code
+version than its asset's. That takes two queries per asset: ids of events, and the events of the
+partitions that are wanted.
+
+A session follows a newer upstream only where that is the same session: a new model is judged again, but
+what was decided on features or promotions of other days stands as it was recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
 from dagster import AssetKey, DagsterEventType, DagsterInstance
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from spy_assets.defs.partitions import YEARS
-
+from spy_assets.defs.partitions import SESSIONS, YEARS
 
 #: Metadata of a source asset: the last session that its source was asked for.
 THROUGH = "through"
+CODE_VERSION = "dagster/code_version"
+#: Event ids that one query is given; SQLite takes some thousands of parameters.
+_IDS = 900
+#: Mappings by which a partition reads the upstream partition of the same name; None is the default.
+_IDENTITY = (None, dg.IdentityPartitionMapping(), dg.TimeWindowPartitionMapping())
 
 
 @dataclass(frozen=True)
@@ -37,17 +46,56 @@ class Running:
     through: date
 
 
-class History:
-    """What the instance knows of materializations, each asset asked for once."""
+@dataclass(frozen=True)
+class Lost:
+    """Days whose rows left the lake, so that partitions that hold them must be made again.
 
-    def __init__(self, instance: DagsterInstance, defs: dg.Definitions) -> None:
+    ``first`` and ``last`` are None where the days are not known: then it is all that was made.
+    """
+
+    first: date | None = None
+    last: date | None = None
+
+    def holds(self, partition: str) -> bool:
+        """Whether a year or a session lies in the range."""
+        if self.first is None or self.last is None:
+            return True
+        length = len(partition)
+        return self.first.isoformat()[:length] <= partition <= self.last.isoformat()[:length]
+
+
+class History:
+    """What the instance knows of materializations, each asset asked for once.
+
+    ``lost`` says of which assets rows are gone, though they were materialized.
+    """
+
+    def __init__(
+        self,
+        instance: DagsterInstance,
+        defs: dg.Definitions,
+        lost: Mapping[AssetKey, Sequence[Lost]] | None = None,
+    ) -> None:
         self.instance = instance
+        self.lost = dict(lost or {})
         self.graph = defs.resolve_asset_graph()
         self._planned: dict[AssetKey, set[str]] = {}
+        self._followed: dict[AssetKey, list[AssetKey]] = {}
         self._by_partition: dict[AssetKey, dict[str, int]] = {}
         self._latest: dict[AssetKey, int | None] = {}
         keys = list(self.graph.materializable_asset_keys)
         self._versions = instance.get_latest_materialization_code_versions(keys)
+        self._refused = self._failing_a_blocking_check()
+
+    def _failing_a_blocking_check(self) -> set[AssetKey]:
+        """Assets that were materialized and must not be read: asked for again, they are checked."""
+        blocking = [
+            key for key in self.graph.asset_check_keys if self.graph.get_check_spec(key).blocking
+        ]
+        storage = self.instance.event_log_storage
+        latest = storage.get_latest_asset_check_execution_by_key(blocking) if blocking else {}
+        failed = AssetCheckExecutionRecordStatus.FAILED
+        return {key.asset_key for key, record in latest.items() if record.status == failed}
 
     def by_partition(self, key: AssetKey) -> dict[str, int]:
         """Storage id of the latest materialization of each partition."""
@@ -68,34 +116,66 @@ class History:
         return self._latest[key]
 
     def outdated_code(self, key: AssetKey) -> bool:
-        """Whether the asset's code version changed since it was last made."""
+        """Whether the code version of an asset without partitions changed since it was made."""
         current = self.graph.get(key).code_version
         return current is not None and self._versions.get(key) not in (None, current)
+
+    def outdated(self, key: AssetKey, partitions: Iterable[str]) -> set[str]:
+        """Those of some partitions that were made with another code version than the present."""
+        current = self.graph.get(key).code_version
+        if current is None:
+            return set()
+        done = self.by_partition(key)
+        ids = [done[part] for part in partitions if part in done]
+        found = set()
+        for start in range(0, len(ids), _IDS):
+            chosen = ids[start : start + _IDS]
+            records = self.instance.fetch_materializations(
+                dg.AssetRecordsFilter(asset_key=key, storage_ids=chosen), limit=len(chosen)
+            ).records
+            for record in records:
+                made = record.asset_materialization
+                version = None if made is None else (made.tags or {}).get(CODE_VERSION)
+                if version not in (None, current) and record.partition_key is not None:
+                    found.add(record.partition_key)
+        return found
 
     def needed(
         self, key: AssetKey, wanted: Sequence[str] | None, running: Running | None = None
     ) -> Needed | None:
-        """The partitions of ``wanted`` that are missing or stale, or None if there are none.
+        """The partitions that are missing or stale, or None if there are none.
 
         Ask upstream assets before downstream ones: what is needed upstream is stale downstream.
-        ``running`` names a partition that still grows, and how far it should reach.
+        ``wanted`` are the partitions that must be there; of others only those are needed whose rows
+        are lost. ``running`` names a partition that still grows, and how far it should reach.
         """
         if wanted is None:
             return self._needed_whole(key)
         done = self.by_partition(key)
+        lost = self._lost(key, {*wanted, *done} if key in self.lost else ())
         missing = {part for part in wanted if part not in done}
-        if self.outdated_code(key):
-            reason, stale = "its code changed", set(wanted) - missing
-        else:
-            stale = {part for part in wanted if part in done and self._upstream_newer(key, part)}
-            if running is not None and self._grew(key, running):
-                stale.add(running.partition)
-            reason = f"{len(missing)} missing, {len(stale)} stale"
-        keep = missing | stale
+        outdated = self.outdated(key, wanted)
+        stale = {part for part in wanted if part in done and self._upstream_newer(key, part)}
+        if running is not None and self._grew(key, running):
+            stale.add(running.partition)
+        if key in self._refused:
+            stale |= set(wanted) - missing
+        keep = missing | outdated | stale | lost
         if not keep:
             return None
         self._planned[key] = keep
-        return Needed(key, tuple(part for part in wanted if part in keep), reason)
+        reason = f"{len(missing)} missing, {len(stale)} stale"
+        if lost:
+            reason = f"{len(lost)} lost their rows"
+        elif key in self._refused:
+            reason = "a blocking check failed"
+        elif outdated:
+            reason = "its code changed"
+        return Needed(key, tuple(sorted(keep)), reason)
+
+    def _lost(self, key: AssetKey, partitions: Iterable[str]) -> set[str]:
+        ranges = self.lost.get(key, ())
+        return {part for part in partitions if any(one.holds(part) for one in ranges)}
 
     def _grew(self, key: AssetKey, running: Running) -> bool:
         """Whether a source asset's running partition ends before the session it should reach."""
@@ -110,19 +190,31 @@ class History:
 
     def _upstream_newer(self, key: AssetKey, partition: str) -> bool:
         own = self.by_partition(key)[partition]
-        node = self.graph.get(key)
         return any(
             self.by_partition(parent).get(partition, 0) > own
             or partition in self._planned.get(parent, ())
-            for parent in node.parent_keys
-            if self.graph.get(parent).partitions_def == node.partitions_def
-            and node.partitions_def == YEARS
+            for parent in self._same_partition_parents(key)
         )
+
+    def _same_partition_parents(self, key: AssetKey) -> list[AssetKey]:
+        """Parents of which a partition reads just the partition of the same name."""
+        if key not in self._followed:
+            node = self.graph.get(key)
+            self._followed[key] = [
+                parent
+                for parent in node.parent_keys
+                if self.graph.get(parent).partitions_def == node.partitions_def
+                and node.partitions_def in (YEARS, SESSIONS)
+                and node.partition_mappings.get(parent) in _IDENTITY
+            ]
+        return self._followed[key]
 
     def _needed_whole(self, key: AssetKey) -> Needed | None:
         own = self.latest(key)
         if own is None:
             return Needed(key, None, "missing")
+        if key in self.lost:
+            return Needed(key, None, "its rows are lost")
         if self.outdated_code(key):
             return Needed(key, None, "its code changed")
         newer = [p for p in self.graph.get(key).parent_keys if (self.latest(p) or 0) > own]

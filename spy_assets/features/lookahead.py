@@ -130,6 +130,23 @@ def shared_sessions(inputs: Tables) -> list[date]:
     return sorted(day for day in set().union(*counted) if first <= day <= last and is_session(day))
 
 
+def as_first_published(versions: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """The last value of each key, dated as if it had been so from its first publication on.
+
+    The audit is of formulas. A revision that became known years later would else count as the future
+    of every cut before, and a formula that uses the revised bar would be blamed for it.
+
+    Parameters
+    ----------
+    versions
+        All versions of a raw table, from the oldest to the newest of each key.
+    key
+        The columns that name one fact.
+    """
+    first = pl.col("available_at").min().over(key)
+    return versions.with_columns(first).unique(key, keep="last", maintain_order=True)
+
+
 def _split(frame: pl.DataFrame, cut: date) -> tuple[pl.DataFrame, pl.DataFrame]:
     known = pl.col("available_at") <= decision_time(cut)
     return frame.filter(known), frame.filter(~known)

@@ -1,18 +1,25 @@
 """What to ask a source for, given what is stored: only what is missing, and a little overlap.
 
 The overlap is what lets a late revision be seen: the last sessions before the gap are asked again,
-and the warehouse keeps a changed value as a new version.
+and the warehouse keeps a changed value as a new version. Days that are missing inside a year are
+asked for too, whenever the year is made; what a vendor never had costs one longer request then.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from spy_assets.market.availability import is_crypto
+from spy_assets.market.schemas import Dataset
+from spy_assets.sessions import previous_session, sessions_between
+
 #: Days before the first missing one that are asked for again; a week covers late corrections.
 OVERLAP = timedelta(days=7)
+_DAY = timedelta(days=1)
+_A_SESSION_LATER: frozenset[Dataset] = frozenset({"rates", "put_call"})
 
 
 @dataclass(frozen=True)
@@ -24,20 +31,38 @@ class Gap:
     end: date
 
 
+def due_days(dataset: Dataset, key: str, start: date, end: date, last: date) -> list[date]:
+    """Days from `start` to `end` of which a row can be there once the session `last` is decided.
+
+    Sessions; every day for crypto, whose day ends at midnight, after the decision; and the sessions
+    before `last` of rates and put/call volumes, which are known a session later.
+
+    >>> due_days("daily_bars", "BTC-USD", date(2018, 1, 5), date(2018, 12, 31), date(2018, 1, 8))
+    [datetime.date(2018, 1, 5), datetime.date(2018, 1, 6), datetime.date(2018, 1, 7)]
+    """
+    if dataset == "daily_bars" and is_crypto(key):
+        days = (min(end, last - _DAY) - start).days + 1
+        return [start + _DAY * n for n in range(days)]
+    known = previous_session(last) if dataset in _A_SESSION_LATER else last
+    until = min(end, known)
+    return sessions_between(start, until) if start <= until else []
+
+
 def gaps_to_ask(
-    last_stored: Mapping[tuple[str, int], date],
+    stored: Mapping[str, Collection[date]],
     keys: Sequence[str],
     *,
     start: date,
     end: date,
     due: date,
+    dataset: Dataset = "daily_bars",
 ) -> list[Gap]:
-    """Ranges that are not stored yet, keys with the same range together.
+    """One range a key, from its first to its last missing day; keys with the same range together.
 
     Parameters
     ----------
-    last_stored
-        Last stored session of each (key, calendar year).
+    stored
+        Stored days of each key, at least those from `start` to `end`.
     keys
         Symbols, index names or series.
     start, end
@@ -47,32 +72,25 @@ def gaps_to_ask(
 
     Examples
     --------
-    >>> gaps_to_ask({("SPY", 2017): date(2017, 12, 29)}, ["SPY"], start=date(2017, 1, 1),
-    ...             end=date(2018, 12, 31), due=date(2018, 3, 1))
+    >>> gaps_to_ask({}, ["SPY"], start=date(2018, 1, 1), end=date(2018, 12, 31),
+    ...             due=date(2018, 3, 1))
     [Gap(keys=('SPY',), start=datetime.date(2018, 1, 1), end=datetime.date(2018, 3, 1))]
     """
-    last = min(end, due)
     wanted: defaultdict[tuple[date, date], list[str]] = defaultdict(list)
     for key in keys:
-        missing = [
-            _missing_in_year(last_stored.get((key, year)), year, start, last)
-            for year in range(start.year, last.year + 1)
-        ]
-        ranges = [span for span in missing if span is not None]
-        if ranges:
-            wanted[min(a for a, _ in ranges), max(b for _, b in ranges)].append(key)
+        days = due_days(dataset, key, start, end, due)
+        there = set(stored.get(key, ()))
+        missing = [day for day in days if day not in there]
+        if missing:
+            first = _first_asked(missing[0], there, start)
+            # The days after the last due one are no sessions, and rates may be early.
+            last = min(end, due) if missing[-1] == days[-1] else missing[-1]
+            wanted[first, last].append(key)
     return [Gap(tuple(names), *span) for span, names in sorted(wanted.items())]
 
 
-def _missing_in_year(
-    stored: date | None, year: int, start: date, last: date
-) -> tuple[date, date] | None:
-    first, final = max(start, date(year, 1, 1)), min(last, date(year, 12, 31))
-    if first > final:
-        return None
-    if stored is None:
-        return first, final
-    # A year may end with a weekend and a holiday: four days without a session at most.
-    if stored >= final - timedelta(days=4) and final < last:
-        return None
-    return None if stored >= final else (max(first, stored - OVERLAP), final)
+def _first_asked(missing: date, stored: Collection[date], start: date) -> date:
+    """A week before the last stored day of the year, or the year's first day if there is none."""
+    begin = max(start, date(missing.year, 1, 1))
+    before = max((day for day in stored if begin <= day < missing), default=None)
+    return begin if before is None else max(begin, before - OVERLAP)

@@ -20,7 +20,6 @@ hold the two equal.
 """
 
 # The seven arguments of the formula keep their textbook order, by position.
-# ruff: noqa: PLR0917
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
@@ -12,6 +12,7 @@ from spy_assets.errors import CheckFailed, DataError
 from spy_assets.features.indicators import compute_indicators
 from spy_assets.features.lookahead import (
     AuditReport,
+    as_first_published,
     audit,
     default_cuts,
     perturb,
@@ -116,3 +117,18 @@ def test_too_few_cuts_are_refused() -> None:
 def test_too_short_a_history_is_refused() -> None:
     with pytest.raises(DataError, match="10 sessions are too few"):
         default_cuts(tables.last_sessions(10))
+
+
+def test_a_late_revision_is_dated_as_its_first_version() -> None:
+    early, late = datetime(2018, 1, 2, 21, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
+    versions = pl.DataFrame(
+        {
+            "symbol": ["SPY", "SPY", "QQQ"],
+            "session": [date(2018, 1, 2)] * 3,
+            "close": [1.0, 2.0, 9.0],
+            "available_at": [early, late, late],
+        }
+    )
+    shown = as_first_published(versions, ("symbol", "session")).sort("symbol")
+    assert shown["close"].to_list() == [9.0, 2.0]
+    assert shown["available_at"].to_list() == [late, early]

@@ -128,17 +128,20 @@ def test_todays_signal_from_a_live_source(vendors: ScriptedServer, tmp_path: Pat
     yesterday = spy_run(vendors, tmp_path, SPY_AS_OF=before.isoformat())
     assert yesterday["signal"]["session"] == before.isoformat()
     assert yesterday["signal"]["probabilities"], yesterday["signal"]["reasons"]
-    # A day later only the running year is asked for, and the new session gets its signal.
+    # A day later only the running year is asked for, and the first model signals on the new session.
     vendors.asked.clear()
-    # The model's window would move with the last session; here the week's retrain is not due.
-    today = spy_run(vendors, tmp_path, SPY_TRAIN__HOLDOUT_SESSIONS="61", SPY_SIGNAL_SESSIONS="6")
+    today = spy_run(vendors, tmp_path)
+    trained = {step["name"]: step["materialized"] for step in today["steps"]}
+    assert trained["train and judge the model"] == 0
+    assert today["signal"]["model_version"] == yesterday["signal"]["model_version"] == "1"
+    assert today["signal"]["probabilities"], today["signal"]["reasons"]
     assert today["signal"]["session"] == last.isoformat()
     assert today["signal"]["source"] == "yfinance"
     starts = [float(a.query["period1"]) for a in vendors.asked if a.path.endswith("/SPY")]
     assert min(starts) >= sessions.session_open(before).timestamp() - 15 * 86_400
     # Again: nothing is missing, so nothing is asked for, and the signal is the same.
     asked = vendors.count()
-    again = spy_run(vendors, tmp_path, SPY_TRAIN__HOLDOUT_SESSIONS="61", SPY_SIGNAL_SESSIONS="6")
+    again = spy_run(vendors, tmp_path)
     assert again["signal"]["signal_id"] == today["signal"]["signal_id"]
     assert again["materialized"] == 0
     assert vendors.count() == asked

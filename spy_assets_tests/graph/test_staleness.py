@@ -11,13 +11,13 @@ import pytest
 from dagster import AssetKey, DagsterInstance
 
 from spy_assets.defs.partitions import SESSIONS, YEARS
-from spy_assets.defs.staleness import THROUGH, History, Needed, Running, merge
+from spy_assets.defs.staleness import THROUGH, History, Lost, Needed, Running, merge
 
 ALL = ["2016", "2017", "2018"]
 
 
 def graph(version: str = "1", through: str = "2018-12-28") -> dg.Definitions:
-    """bars -> features -> marts by year; a signal by session; a report of all."""
+    """bars -> features -> marts by year; model -> judged, signal by session; a report of all."""
 
     @dg.asset(partitions_def=YEARS, code_version="1")
     def bars() -> dg.MaterializeResult:
@@ -30,6 +30,16 @@ def graph(version: str = "1", through: str = "2018-12-28") -> dg.Definitions:
     def marts() -> None: ...
 
     @dg.asset(partitions_def=SESSIONS, deps=[marts])
+    def model() -> None: ...
+
+    @dg.asset(partitions_def=SESSIONS, deps=[model])
+    def judged() -> None: ...
+
+    earlier = dg.TimeWindowPartitionMapping(
+        start_offset=-5, allow_nonexistent_upstream_partitions=True
+    )
+
+    @dg.asset(partitions_def=SESSIONS, deps=[marts, dg.AssetDep(judged, partition_mapping=earlier)])
     def signal() -> None: ...
 
     mapping = dg.AllPartitionMapping()
@@ -37,7 +47,7 @@ def graph(version: str = "1", through: str = "2018-12-28") -> dg.Definitions:
     @dg.asset(deps=[dg.AssetDep(signal, partition_mapping=mapping)], code_version=version)
     def report() -> None: ...
 
-    return dg.Definitions(assets=[bars, features, marts, signal, report])
+    return dg.Definitions(assets=[bars, features, marts, model, judged, signal, report])
 
 
 @pytest.fixture
@@ -108,6 +118,74 @@ def test_code_that_was_made_again_is_no_longer_outdated(instance: DagsterInstanc
     make(instance, "bars features marts", ALL)
     make(instance, "features marts", ALL, version="2")
     assert needed(instance, version="2") == {}
+
+
+def test_one_year_that_was_made_again_does_not_hide_the_others(instance: DagsterInstance) -> None:
+    make(instance, "bars features marts", ALL)
+    make(instance, "features", ["2018"], version="2")
+    assert needed(instance, "features", version="2") == {"features": ["2016", "2017"]}
+
+
+def test_a_session_that_was_trained_again_is_judged_again(instance: DagsterInstance) -> None:
+    day, other = "2018-12-31", "2018-12-28"
+    make(instance, "bars features marts", ALL)
+    make(instance, "model judged signal", [other, day])
+    make(instance, "model", [day])
+    history = History(instance, graph())
+    found = {name: history.needed(AssetKey(name), [other, day]) for name in ("judged", "signal")}
+    assert found["judged"] == Needed(AssetKey("judged"), (day,), "0 missing, 1 stale")
+    assert found["signal"] is None  # it reads what was judged on other days: recorded, it stands
+
+
+def test_what_lost_its_rows_is_made_again_with_all_that_follows(instance: DagsterInstance) -> None:
+    make(instance, "bars features marts", ALL)
+    make(instance, "signal", ["2018-12-27", "2018-12-28"])
+    lost = {
+        AssetKey("features"): [Lost(date(2016, 5, 1), date(2017, 2, 1))],
+        AssetKey("signal"): [Lost(date(2018, 12, 28), date(2018, 12, 31))],
+    }
+    history = History(instance, graph(), lost)
+    found = [history.needed(AssetKey(name), ALL) for name in ("bars", "features", "marts")]
+    assert [need and need.partitions for need in found] == [
+        None,
+        ("2016", "2017"),
+        ("2016", "2017"),
+    ]
+    signal = history.needed(AssetKey("signal"), ["2018-12-31"])
+    assert signal is not None
+    assert signal.partitions == ("2018-12-28", "2018-12-31")
+
+
+def test_lost_rows_of_unknown_days_are_all_that_was_made(instance: DagsterInstance) -> None:
+    make(instance, "bars", ["2016"])
+    history = History(instance, graph(), {AssetKey("bars"): [Lost()]})
+    need = history.needed(AssetKey("bars"), ["2016"])
+    assert need == Needed(AssetKey("bars"), ("2016",), "1 lost their rows")
+
+
+def test_what_failed_a_blocking_check_is_not_taken_for_done(instance: DagsterInstance) -> None:
+    key = AssetKey("bars")
+
+    def checked(*, passed: bool) -> dg.Definitions:
+        @dg.asset(partitions_def=YEARS, backfill_policy=dg.BackfillPolicy.single_run())
+        def bars() -> None: ...
+
+        @dg.asset_check(asset=bars, blocking=True)
+        def sound() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=passed)
+
+        return dg.Definitions(assets=[bars], asset_checks=[sound])
+
+    for passed in (False, True):
+        made = checked(passed=passed)
+        job = made.resolve_implicit_global_asset_job_def()
+        tags = {"dagster/asset_partition_range_start": "2016",
+                "dagster/asset_partition_range_end": "2018"}  # fmt: skip
+        run = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        assert run.success is passed
+        need = History(instance, made).needed(key, ALL)
+        refused = Needed(key, tuple(ALL), "a blocking check failed")
+        assert need == (None if passed else refused)
 
 
 def test_a_recorded_session_is_not_made_again_for_newer_history(instance: DagsterInstance) -> None:

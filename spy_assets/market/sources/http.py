@@ -109,7 +109,7 @@ class Answer:
     url: str
 
 
-class _Transient(Exception):  # noqa: N818 - a signal between two functions, never seen outside
+class _Transient(Exception):
     """Worth another attempt; `final` is raised if that was the last one."""
 
     def __init__(self, final: SourceError, retry_after: float | None = None) -> None:
