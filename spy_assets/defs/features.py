@@ -182,7 +182,7 @@ class Translator(DagsterDbtTranslator):
     name="dbt_features",
     partitions_def=YEARS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    # No retry: a dbt that was told to stop ends like one that failed, and would be started again.
     pool=DBT_POOL,
     dagster_dbt_translator=Translator(
         DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True)

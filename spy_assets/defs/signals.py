@@ -19,10 +19,9 @@ from spy_assets.warehouse.tables import TABLES
 if TYPE_CHECKING:
     from spy_assets.signals.contract import Signal
 
+#: Four days and some hours: over a weekend and a holiday there is no session, so nothing is late.
 FRESH_SIGNAL = (
-    None
-    if HISTORICAL
-    else dg.FreshnessPolicy.cron("30 23 * * 1-5", timedelta(hours=2), timezone="UTC")
+    None if HISTORICAL else dg.FreshnessPolicy.time_window(fail_window=timedelta(days=4, hours=5))
 )
 #: A signal looks at the promotions of about the last two years, and may have none.
 RECENT_PROMOTIONS = dg.TimeWindowPartitionMapping(

@@ -99,7 +99,7 @@ def test_lineage_follows_the_formulas(column: str, inputs: set[str]) -> None:
     assert {f"{dep.asset_key.path[-1]}.{dep.column_name}" for dep in deps} == inputs
 
 
-@pytest.mark.parametrize("name", ["adjusted_bars", "indicators", *DBT])
+@pytest.mark.parametrize("name", ["adjusted_bars", "indicators"])
 def test_features_are_tried_again(name: str) -> None:
     assert asset(name).assets_def.op.retry_policy.max_retries >= 1
 
