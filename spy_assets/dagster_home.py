@@ -115,6 +115,16 @@ def instance(settings: Settings) -> DagsterInstance:
     return DagsterInstance.from_config(home)
 
 
+def create_storage(settings: Settings) -> None:
+    """Create Dagster's databases if they are missing.
+
+    Webserver and daemon start at the same time, and on a new profile both would create the tables:
+    the second one to come dies of it.
+    """
+    with instance(settings):
+        pass
+
+
 def process_tags() -> dict[str, str]:
     """Tags that say which process executes a run: host, id, and when it began, as ids come again."""
     import psutil

@@ -15,6 +15,7 @@ from spy_assets.alerts import Alert, alerter
 from spy_assets.dagster_home import (
     PROCESS_TAG,
     close_abandoned_runs,
+    create_storage,
     instance,
     prepare_dagster_home,
     process_tags,
@@ -142,3 +143,10 @@ def _started(opened: DagsterInstance, tags: dict[str, str]) -> DagsterRun:
     def empty() -> None: ...
 
     return opened.create_run_for_job(empty, tags=tags, status=DagsterRunStatus.STARTED)
+
+
+def test_storage_is_there_before_anything_starts(settings: Settings) -> None:
+    create_storage(settings)
+    storage = settings.dagster_home
+    for database in ("history/runs.db", "history/runs/index.db", "schedules/schedules.db"):
+        assert (storage / database).is_file(), sorted(storage.rglob("*.db"))

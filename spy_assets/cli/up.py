@@ -44,12 +44,13 @@ def up(
     With --json, one document is printed when all are up.
     """
     from spy_assets.cli.services import child_environment, stop_all
-    from spy_assets.dagster_home import prepare_dagster_home
+    from spy_assets.dagster_home import create_storage, prepare_dagster_home
 
     terminal = begin(ctx, as_json=as_json)
     settings = terminal.settings
     _require_free({"--port": port} | ({} if no_mlflow else {"--mlflow-port": mlflow_port}))
     home = prepare_dagster_home(settings)
+    create_storage(settings)
     programs = services(settings, port, None if no_mlflow else mlflow_port)
     environment = child_environment({"DAGSTER_HOME": str(home), **_profile_of(settings)})
     stop = threading.Event()

@@ -90,7 +90,7 @@ def test_grandchildren_that_ignore_sigterm_are_killed(tmp_path: Path):
         time.sleep(0.05)
     assert service.process is not None
     family = psutil.Process(service.process.pid).children(recursive=True)
-    killed = stop_all([service], term_s=0.3, group_s=0.3)
+    killed = stop_all([service], term_s=10.0, group_s=0.3)  # its parent obeys at once
     assert killed == [child.pid for child in family]
     assert not any(runs(child) for child in family)
 
