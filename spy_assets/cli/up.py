@@ -92,7 +92,8 @@ def _mlflow(settings: Settings, port: int) -> Service:
 
     folder = settings.mlruns_dir
     folder.mkdir(parents=True, exist_ok=True)
-    store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+    # Not MLFLOW_TRACKING_URI: MLflow sets it by itself in a process that used another registry.
+    store = f"sqlite:///{folder / 'mlflow.db'}"
     url = f"http://{LOOPBACK}:{port}"
     command = program(
         "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1",

@@ -81,8 +81,10 @@ def test_a_service_that_dies_tells_the_end_of_its_log(tmp_path: Path):
 @pytest.mark.fault(53)
 def test_grandchildren_that_ignore_sigterm_are_killed(tmp_path: Path):
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); "
+    # A test before this one may have left SIGTERM ignored, which children inherit.
     code = (
-        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', "
+        "import signal, subprocess, sys; signal.signal(15, signal.SIG_DFL); "
+        f"subprocess.Popen([sys.executable, '-c', "
         f"{stubborn + 'time.sleep(99)'!r}]).wait()"
     )
     service = sleeper(tmp_path, code)
