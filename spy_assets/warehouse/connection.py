@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ from spy_assets.settings import Settings, without_password
 
 ALIAS = "lake"
 _BUSY_TIMEOUT_MS = 10_000
+_CATALOGUE = "catalogue"
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -116,6 +118,22 @@ def qualified(table: str) -> str:
     return ".".join(identifier(part) for part in (ALIAS, *table.split(".")))
 
 
+def unattached(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB in UTC, ready to attach the lake. Loading the extensions is what costs."""
+    connection = duckdb.connect(":memory:", config=_CONFIG)
+    try:
+        spill = quoted(str(settings.root / "spill"))
+        connection.execute(f"SET GLOBAL temp_directory = {spill}")
+        for name in required_extensions(settings):
+            connection.execute(f"LOAD {quoted(str(extension_path(name)))}")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("SET GLOBAL ducklake_max_retry_count = 100")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def connect(settings: Settings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the lake attached as ``lake``, in UTC.
 
@@ -126,22 +144,17 @@ def connect(settings: Settings, *, read_only: bool) -> duckdb.DuckDBPyConnection
     WarehouseError
         If the lake cannot be attached for another reason.
     """
-    connection = duckdb.connect(":memory:", config=_CONFIG)
+    connection = unattached(settings)
     try:
-        spill = quoted(str(settings.root / "spill"))
-        connection.execute(f"SET GLOBAL temp_directory = {spill}")
-        for name in required_extensions(settings):
-            connection.execute(f"LOAD {quoted(str(extension_path(name)))}")
-        connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        connection.execute("SET GLOBAL ducklake_max_retry_count = 100")
-        _attach(connection, settings, read_only=read_only)
+        attach(connection, settings, read_only=read_only)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bool) -> None:
+def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bool) -> None:
+    """Attach the lake to an :func:`unattached` connection; raises as :func:`connect` does."""
     try:
         connection.execute(attach_sql(settings, read_only=read_only))
     except duckdb.Error as error:
@@ -292,12 +305,16 @@ def open_catalogue(settings: Settings) -> Catalogue:
     connection = duckdb.connect(":memory:", config=_CONFIG)
     try:
         connection.execute(f"LOAD {quoted(str(extension_path('sqlite_scanner')))}")
-        options = f"TYPE sqlite, BUSY_TIMEOUT {_BUSY_TIMEOUT_MS}"
-        connection.execute(f"ATTACH {quoted(str(path))} AS catalogue ({options})")
-        return SqliteCatalogue(connection, "catalogue")
+        _attach_catalogue(connection, path)
+        return SqliteCatalogue(connection, _CATALOGUE)
     except duckdb.Error as error:
         connection.close()
         raise catalogue_corrupt(settings, str(error)) from error
+
+
+def _attach_catalogue(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    options = f"TYPE sqlite, BUSY_TIMEOUT {_BUSY_TIMEOUT_MS}"
+    connection.execute(f"ATTACH {quoted(str(path))} AS {_CATALOGUE} ({options})")
 
 
 def attached_catalogue(settings: Settings, connection: duckdb.DuckDBPyConnection) -> Catalogue:
@@ -329,21 +346,37 @@ def postgres_connection(settings: Settings) -> Any:
     return connection
 
 
-def is_initialised(settings: Settings) -> bool:
-    """Whether the catalogue holds a lake."""
+def is_initialised(settings: Settings, connection: duckdb.DuckDBPyConnection | None = None) -> bool:
+    """Whether the catalogue holds a lake; looked up through an :func:`unattached` connection if given.
+
+    Raises
+    ------
+    CatalogueCorrupt
+        If it is no SQLite database.
+    WarehouseError
+        If its server does not answer.
+    """
     if is_postgres(settings):
-        sql = (
-            "SELECT count(*) FROM information_schema.tables"
-            " WHERE table_schema = ? AND table_name = 'ducklake_snapshot'"
-        )
-        params = [metadata_schema(settings)]
-    else:
-        path = settings.catalogue_path
-        if not path.exists() or path.stat().st_size == 0:
-            return False
-        sql, params = "SELECT count(*) FROM sqlite_master WHERE name = 'ducklake_snapshot'", []
-    with open_catalogue(settings) as catalogue:
+        with open_catalogue(settings) as catalogue:
+            found = catalogue.query(
+                "SELECT count(*) FROM information_schema.tables"
+                " WHERE table_schema = ? AND table_name = 'ducklake_snapshot'",
+                [metadata_schema(settings)],
+            )
+        return bool(found[0][0])
+    path = settings.catalogue_path
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    if connection is None:
+        with closing(unattached(settings)) as own:
+            return is_initialised(settings, own)
+    try:
+        _attach_catalogue(connection, path)
         try:
-            return bool(catalogue.query(sql, params)[0][0])
-        except duckdb.Error as error:
-            raise catalogue_corrupt(settings, str(error)) from error
+            look = "SELECT 1 FROM sqlite_master WHERE name = 'ducklake_snapshot'"
+            sql = f"SELECT count(*) FROM sqlite_query({quoted(_CATALOGUE)}, {quoted(look)})"
+            return bool(connection.execute(sql).fetchall()[0][0])
+        finally:
+            connection.execute(f"DETACH {_CATALOGUE}")
+    except duckdb.Error as error:
+        raise catalogue_corrupt(settings, str(error)) from error

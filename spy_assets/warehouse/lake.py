@@ -21,11 +21,13 @@ from spy_assets.warehouse import copies, files, reads, writes
 from spy_assets.warehouse.checksums import record_checksums
 from spy_assets.warehouse.connection import (
     Catalogue,
+    attach,
     attached_catalogue,
     connect,
     is_initialised,
     is_postgres,
     qualified,
+    unattached,
 )
 from spy_assets.warehouse.locking import write_lock
 from spy_assets.warehouse.migrations import check_stamp, migrate, read_stamp
@@ -67,14 +69,15 @@ class Warehouse:
         CatalogueCorrupt
             If the catalogue is damaged.
         """
-        if not read_only and not is_initialised(settings):
-            _create(settings)
-        if read_only and not is_initialised(settings):
-            raise WarehouseError(
-                f"there is no warehouse at {settings.root}", hint="make one with `make run`"
-            )
-        connection = connect(settings, read_only=read_only)
+        connection = unattached(settings)
         try:
+            if not is_initialised(settings, connection):
+                if read_only:
+                    raise WarehouseError(
+                        f"there is no warehouse at {settings.root}", hint="make one with `make run`"
+                    )
+                _create(settings)
+            attach(connection, settings, read_only=read_only)
             _bring_up_to_date(connection, settings, read_only=read_only)
             return cls(settings, connection, read_only=read_only)
         except BaseException:

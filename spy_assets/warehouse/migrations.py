@@ -12,7 +12,7 @@ from spy_assets.errors import ProfileMismatch, SchemaVersionError
 from spy_assets.warehouse.connection import qualified
 from spy_assets.warehouse.tables import SCHEMAS, TABLES
 from spy_assets.warehouse.views import create_views
-from spy_assets.warehouse.writes import create_table, stored_columns
+from spy_assets.warehouse.writes import create_table
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ class Stamp:
 
 def read_stamp(cursor: duckdb.DuckDBPyConnection) -> Stamp | None:
     """The stamp of the attached lake, or None if it has none yet."""
-    if not stored_columns(cursor, "meta.profile"):
+    try:
+        row = cursor.execute(
+            "SELECT p.source, p.created, (SELECT max(version) FROM lake.meta.migrations)"
+            " FROM lake.meta.profile AS p"
+        ).fetchone()
+    except duckdb.CatalogException:  # no such table: an empty lake
         return None
-    row = cursor.execute(
-        "SELECT p.source, p.created, (SELECT max(version) FROM lake.meta.migrations)"
-        " FROM lake.meta.profile AS p"
-    ).fetchone()
     return Stamp(row[0], row[2], row[1]) if row else None
 
 
