@@ -107,12 +107,35 @@ def venue(settings: Settings, cut: Windows) -> Venue:
     )
 
 
-def policy_of(registry: Registry, champion: Champion) -> ChampionPolicy:
-    """The champion's network, its file checked against the registry.
+def policy_of(lake: Warehouse, registry: Registry, champion: Champion) -> ChampionPolicy:
+    """The champion's network, its file checked against what the lake recorded of it.
 
     A version of another contract is handed on with its own hash, for the signal to hold with that
-    reason; a file that is not the registered one raises.
+    reason; a file that is not the recorded one raises.
     """
+    from spy_assets.errors import ContractMismatch
+    from spy_assets.models.policy.weights import FileIdentity
+    from spy_assets.signals.build import ChampionPolicy
+
+    recorded = lake.read(
+        "models.training_runs",
+        where="model = ? AND version = ?",
+        params=(champion.model, champion.version),
+    )
+    for row in recorded.iter_rows(named=True):
+        identity = FileIdentity(row["file_sha256"], row["file_bytes"])
+        try:
+            net = registry.load_recorded(champion.version, identity, row["contract"])
+        except ContractMismatch:
+            break  # the registry knows which definition it was trained on
+        return ChampionPolicy(
+            champion, net.probabilities, net.weights.contract, net.weights.contract_sha
+        )
+    return _registered_policy(registry, champion)
+
+
+def _registered_policy(registry: Registry, champion: Champion) -> ChampionPolicy:
+    """As the registry alone knows it: a version that the lake has no record of, or cannot ask."""
     from spy_assets.errors import ContractMismatch
     from spy_assets.signals.build import ChampionPolicy
 

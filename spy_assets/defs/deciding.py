@@ -101,7 +101,7 @@ def _book(lake: Warehouse, spy: SpyResource, recorded: Mapping[date, Any], snaps
 
     def policy_of(champion: Any) -> Any:
         if champion.version not in loaded:
-            loaded[champion.version] = account.policy_of(registry, champion)
+            loaded[champion.version] = account.policy_of(lake, registry, champion)
         return loaded[champion.version]
 
     return Book(

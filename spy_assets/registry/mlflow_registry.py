@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from spy_assets.errors import ModelFileMismatch, RegistryUnavailable
 from spy_assets.features.contracts import get_contract
 from spy_assets.models.policy.inference import PolicyNet
-from spy_assets.models.policy.weights import FileIdentity
+from spy_assets.models.policy.weights import FileIdentity, atomic_file
 from spy_assets.registry.publish import RECORD_TAG, WEIGHTS_FILE, publish_runs
 from spy_assets.registry.records import TrainingRecord
 from spy_assets.registry.spool import Spool
@@ -229,6 +229,31 @@ class Registry:
         found = self.fetch(version)
         return PolicyNet.load(found.path, found.identity, get_contract(found.contract))
 
+    def load_recorded(self, version: str, identity: FileIdentity, contract: str) -> PolicyNet:
+        """Build the network of a version whose file is known, from the copy kept beside the lake.
+
+        MLflow is asked only if the copy is not there or is not the recorded file, so that it may be
+        down while signals are made, and its import (over a second) is spared.
+
+        Raises
+        ------
+        ModelFileMismatch, ContractMismatch, RegistryUnavailable
+            See :meth:`load`; also if the registry's file is another than the recorded one.
+        """
+        path = self._kept(identity)
+        if not (path.is_file() and FileIdentity.of(path.read_bytes()) == identity):
+            data = self.fetch(version).path.read_bytes()
+            identity.check(data, f"the weights of {self.name} version {version}")
+            self._keep(identity, data)
+        return PolicyNet.load(path, identity, get_contract(contract))
+
+    def _kept(self, identity: FileIdentity) -> Path:
+        return self.downloads / f"{identity.sha256}.npz"
+
+    def _keep(self, identity: FileIdentity, data: bytes) -> None:
+        with atomic_file(self._kept(identity)) as file:
+            file.write(data)
+
     # -- MLflow -------------------------------------------------------------------------------
 
     @property
@@ -279,6 +304,7 @@ class Registry:
     def _publish(self, record: TrainingRecord) -> LoggedTraining:
         with self._session() as client:
             version = self._registered(client, record) or self._register(client, record)
+        self._keep(record.identity, record.weights)
         return LoggedTraining(record.record_id, str(version.version), str(version.run_id))
 
     def _all_versions(self, client: Any) -> list[Any]:

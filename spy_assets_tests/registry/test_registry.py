@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -168,3 +169,30 @@ def test_importing_the_registry_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_recorded_version_is_loaded_without_mlflow(registry: Registry) -> None:
+    record = training_record()
+    registry.log_training(record)
+    shutil.rmtree(registry.folder)
+    net = registry.load_recorded("1", record.identity, record.contract)
+    assert net.weights.policy_hash == record.policy_hash
+
+
+@pytest.mark.parametrize("damage", ["gone", "altered"])
+def test_a_bad_copy_is_fetched_again(registry: Registry, damage: str) -> None:
+    record = training_record()
+    registry.log_training(record)
+    (copy,) = registry.downloads.glob("*.npz")
+    copy.unlink() if damage == "gone" else copy.write_bytes(b"something else")
+    net = registry.load_recorded("1", record.identity, record.contract)
+    assert net.weights.policy_hash == record.policy_hash
+    assert copy.read_bytes() == record.weights
+
+
+def test_the_registry_cannot_put_another_file_under_a_recorded_version(registry: Registry) -> None:
+    logged, recorded = training_record(), training_record(seed=1)
+    registry.log_training(logged)
+    with pytest.raises(ModelFileMismatch, match=f"{recorded.identity.sha256} is registered"):
+        registry.load_recorded("1", recorded.identity, recorded.contract)
+    assert not registry._kept(recorded.identity).exists()
