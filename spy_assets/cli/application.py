@@ -134,8 +134,20 @@ up.register(app)
 
 def main() -> None:
     """Entry point of ``spy``: SIGTERM stops a command as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    listen()
     app()
+
+
+def listen() -> None:
+    """Take SIGTERM as Ctrl-C, and hand SIGINT on to what is started from here.
+
+    A script that starts ``spy`` in the background, as nohup and cron wrappers do, makes it ignore
+    SIGINT. What ignores it lets its children ignore it too, and it is by SIGINT that dbt is stopped: a
+    dbt that cannot be told would outlive its run.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

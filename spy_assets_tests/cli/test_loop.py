@@ -108,10 +108,12 @@ def test_the_loop_outlives_an_outage_but_no_other_error(monkeypatch, tmp_path, c
 
 
 @pytest.mark.fault(53)
-def test_sigterm_ends_a_waiting_loop_with_130():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_waiting_loop_with_130_even_in_the_background(number):
     code = (
         "import signal, sys, typer; from spy_assets.cli import application as a, loop\n"
-        "signal.signal(signal.SIGTERM, a._interrupt)\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's background job starts\n"
+        "a.listen()\n"
         "app = typer.Typer(cls=a.SpyGroup)\n"
         "@app.command()\n"
         "def wait(): loop._repeat(a.Terminal(), lambda: print('turn', flush=True), 600.0)\n"
@@ -125,7 +127,7 @@ def test_sigterm_ends_a_waiting_loop_with_130():
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "turn\n"
-        threading.Timer(0.2, process.send_signal, [signal.SIGTERM]).start()
+        threading.Timer(0.2, process.send_signal, [number]).start()
         started = time.monotonic()
         assert process.wait(20) == 130
         assert time.monotonic() - started < 10
