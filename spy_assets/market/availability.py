@@ -4,7 +4,7 @@
     crypto daily bar     end of the UTC day + 15 minutes
     volatility index     close of the session + 30 minutes (VIX is calculated until 16:15 New York)
     put/call volumes     open of the next session (published in the night)
-    interest rate        16:15 New York on the session after the observation date (the H.15 release)
+    interest rate        16:15 New York on the next session that is no bond holiday (the H.15 release)
     minute bar           end of the bar
 
 A value that is revised later gets its ingest time instead; the warehouse sees to that.
@@ -19,7 +19,14 @@ import polars as pl
 
 from spy_assets.errors import DataError
 from spy_assets.market.schemas import TIMESTAMP, Dataset
-from spy_assets.sessions import NEW_YORK, is_session, next_session, session_close, session_open
+from spy_assets.sessions import (
+    NEW_YORK,
+    is_session,
+    next_session,
+    session_close,
+    session_open,
+    sessions_between,
+)
 
 DAILY_BAR_LAG = timedelta(minutes=15)
 VOLATILITY_LAG = timedelta(minutes=30)
@@ -34,6 +41,51 @@ def is_crypto(symbol: str) -> bool:
     (True, False)
     """
     return symbol.endswith("-USD")
+
+
+def is_bond_holiday(day: date) -> bool:
+    """Whether the bond market rests on a day on which stocks trade, so that no rate is published.
+
+    Columbus Day (second Monday of October), Veterans Day (11 November, or the Monday after a Sunday),
+    and Martin Luther King Day (third Monday of January) before the exchange began to close on it in
+    1998. The Treasury's yields of 1993-2024 lack exactly these sessions.
+
+    >>> is_bond_holiday(date(2024, 10, 14)), is_bond_holiday(date(2018, 11, 12))
+    (True, True)
+    """
+    monday = day.weekday() == 0
+    if day.month == 10:
+        return monday and 8 <= day.day <= 14
+    if day.month == 11:
+        return day.day == 11 or (monday and day.day == 12)
+    return day.month == 1 and monday and 15 <= day.day <= 21
+
+
+def release_session(day: date) -> date:
+    """The session on which the rate of `day` is published: the next one with a bond market.
+
+    >>> release_session(date(2018, 10, 5))    # Monday the 8th was Columbus Day
+    datetime.date(2018, 10, 9)
+    """
+    following = next_session(day)
+    while is_bond_holiday(following):
+        following = next_session(following)
+    return following
+
+
+def days_of(dataset: Dataset, key: str, start: date, end: date) -> list[date]:
+    """Days from `start` to `end`, both included, for which a row of `key` exists in the end.
+
+    Sessions; every day for crypto; sessions but for bond holidays for rates.
+    """
+    if start > end:
+        return []
+    if dataset == "daily_bars" and is_crypto(key):
+        return [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    days = sessions_between(start, end)
+    if dataset == "rates":
+        return [day for day in days if not is_bond_holiday(day)]
+    return days
 
 
 def utc_day_end(day: date) -> datetime:
@@ -75,7 +127,7 @@ def available_at(dataset: Dataset, day: date, symbol: str = "") -> datetime:
     if dataset == "put_call":
         return session_open(next_session(day))
     if dataset == "rates":
-        return datetime.combine(next_session(day), RATE_RELEASE, NEW_YORK).astimezone(UTC)
+        return datetime.combine(release_session(day), RATE_RELEASE, NEW_YORK).astimezone(UTC)
     raise DataError(
         f"{dataset} rows have no availability by day ({day})",
         hint="a minute bar is available at its end: use with_availability",

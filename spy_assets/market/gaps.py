@@ -12,7 +12,7 @@ from datetime import date
 
 import polars as pl
 
-from spy_assets.market.availability import is_crypto
+from spy_assets.market.availability import days_of
 from spy_assets.market.schemas import COVERAGE, TIMESTAMP, Dataset
 from spy_assets.sessions import bars_due, session_open, sessions_between
 
@@ -105,11 +105,8 @@ def daily_coverage(
     key: str = "symbol",
     note: str = "",
 ) -> Coverage:
-    """Coverage of the sessions (crypto: days) from `start` to `end`, both included."""
-    if dataset == "daily_bars" and is_crypto(symbol):
-        due = pl.date_range(start, end, eager=True).to_list()
-    else:
-        due = sessions_between(start, end)
+    """Coverage of the days from `start` to `end`, both included, that :func:`days_of` names."""
+    due = days_of(dataset, symbol, start, end)
     there = set(frame.filter(pl.col(key) == symbol).get_column("session"))
     missing = [day not in there for day in due]
     runs, longest = _runs(missing)

@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from spy_assets.market.availability import is_crypto
+from spy_assets.market.availability import days_of, is_crypto, release_session
 from spy_assets.market.schemas import Dataset
-from spy_assets.sessions import previous_session, sessions_between
+from spy_assets.sessions import previous_session
 
 #: Days before the first missing one that are asked for again; a week covers late corrections.
 OVERLAP = timedelta(days=7)
@@ -34,18 +34,21 @@ class Gap:
 def due_days(dataset: Dataset, key: str, start: date, end: date, last: date) -> list[date]:
     """Days from `start` to `end` of which a row can be there once the session `last` is decided.
 
-    Sessions; every day for crypto, whose day ends at midnight, after the decision; and the sessions
-    before `last` of rates and put/call volumes, which are known a session later.
+    Of the days that :func:`days_of` names: for crypto those before `last`, because its day ends at
+    midnight, after the decision; for rates and put/call volumes too, which are known a session later.
 
     >>> due_days("daily_bars", "BTC-USD", date(2018, 1, 5), date(2018, 12, 31), date(2018, 1, 8))
     [datetime.date(2018, 1, 5), datetime.date(2018, 1, 6), datetime.date(2018, 1, 7)]
     """
     if dataset == "daily_bars" and is_crypto(key):
-        days = (min(end, last - _DAY) - start).days + 1
-        return [start + _DAY * n for n in range(days)]
-    known = previous_session(last) if dataset in _A_SESSION_LATER else last
-    until = min(end, known)
-    return sessions_between(start, until) if start <= until else []
+        known = last - _DAY
+    elif dataset in _A_SESSION_LATER:
+        known = previous_session(last)
+        if dataset == "rates" and release_session(known) > last:
+            known = previous_session(known)
+    else:
+        known = last
+    return days_of(dataset, key, start, min(end, known))
 
 
 def gaps_to_ask(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.market.availability import available_at, event_time, is_crypto, with_availability
+from spy_assets.market.availability import (
+    available_at,
+    days_of,
+    event_time,
+    is_crypto,
+    with_availability,
+)
 from spy_assets.market.cleaning import clean_daily_bars
 from spy_assets.market.schemas import Dataset
-from spy_assets.sessions import decision_time
+from spy_assets.sessions import decision_time, is_session
 from spy_assets_tests.market.frames import AS_OF, bar, frame
 
 WINTER, SUMMER, HALF, GOOD_FRIDAY = (
@@ -74,3 +81,30 @@ def test_days_without_a_session_are_refused() -> None:
 def test_minute_bars_have_no_day() -> None:
     with pytest.raises(DataError, match="no availability by day"):
         available_at("minute_bars", WINTER)
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize(
+    ("day", "rests"),
+    [
+        (date(2024, 10, 14), True),  # Columbus Day
+        (date(2024, 10, 7), False),
+        (date(2016, 11, 11), True),  # Veterans Day, a Friday
+        (date(2018, 11, 12), True),  # its Monday, as the 11th was a Sunday
+        (date(2017, 11, 10), False),  # the Friday before a Saturday is worked
+        (date(1997, 1, 20), True),  # Martin Luther King Day, stocks traded
+    ],
+)
+def test_no_rate_is_due_when_the_bond_market_rests(day: date, rests: bool) -> None:
+    assert is_session(day)
+    assert days_of("rates", "DGS10", day, day) == ([] if rests else [day])
+    assert days_of("volatility", "VIX", day, day) == [day]
+
+
+def test_treasury_yields_have_a_row_for_every_day_due(shared_data: Path) -> None:
+    rates = pl.read_parquet(shared_data / "fred" / "fred_rates_daily.parquet")
+    for series in ("DGS10", "DGS3MO", "DFII10"):
+        found = rates.filter(pl.col("series") == series).drop_nulls("value")
+        there = set(found["date"].cast(pl.Date))
+        due = days_of("rates", series, max(min(there), date(1993, 1, 4)), max(there))
+        assert set(due) <= there, series

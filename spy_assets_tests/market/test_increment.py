@@ -97,6 +97,13 @@ def test_what_is_known_a_session_later_is_due_then(dataset: Dataset) -> None:
     assert ask(known, due=date(2018, 3, 5), **year)[0].end == date(2018, 3, 5)
 
 
+def test_no_rate_is_due_before_it_is_published() -> None:
+    thursday, columbus, tuesday = date(2018, 10, 4), date(2018, 10, 8), date(2018, 10, 9)
+    assert due_days("rates", "DGS10", thursday, END, columbus) == [thursday]
+    assert due_days("rates", "DGS10", thursday, END, tuesday) == [thursday, date(2018, 10, 5)]
+    assert due_days("put_call", "x", thursday, END, columbus)[-1] == date(2018, 10, 5)
+
+
 def test_nothing_after_what_is_due_is_asked() -> None:
     assert ask([], due=date(2017, 6, 1)) == [Gap(("SPY",), START, date(2017, 6, 1))]
     assert ask([], due=date(2015, 6, 1)) == []
