@@ -135,6 +135,12 @@ def test_the_ci_script_is_sound_bash() -> None:
     subprocess.run(["bash", "-n", str(script)], check=True)
 
 
+def test_every_module_of_the_market_is_under_the_import_contracts() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    modules = (REPOSITORY / "spy_assets" / "market").glob("[a-z]*.py")
+    assert [one.stem for one in modules if f'"spy_assets.market.{one.stem}"' not in text] == []
+
+
 def test_the_changelog_keeps_its_form() -> None:
     text = (REPOSITORY / "CHANGELOG.md").read_text()
     assert text.startswith("# Changelog")

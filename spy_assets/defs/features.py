@@ -23,6 +23,7 @@ from dagster_dbt import (
 from dagster_dbt.asset_utils import get_upstream_unique_ids
 from dagster_dbt.compat import DBT_PYTHON_VERSION
 
+from spy_assets.defs import freshness
 from spy_assets.defs.describe import (
     OWNERS,
     column_lineage,
@@ -31,7 +32,7 @@ from spy_assets.defs.describe import (
     write_metadata,
 )
 from spy_assets.defs.lineage import indicator_lineage, model_lineage
-from spy_assets.defs.market import FRESH_DAILY, RETRY
+from spy_assets.defs.market import RETRY
 from spy_assets.defs.partitions import YEARS, bounds_of_years
 from spy_assets.defs.resources import SpyResource
 from spy_assets.settings import PROJECT_ROOT
@@ -63,7 +64,7 @@ BARS = TABLES["market.daily_bars"]
     partitions_def=YEARS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
-    freshness_policy=FRESH_DAILY,
+    freshness_policy=freshness.DAILY,
     code_version="1",
 )
 def adjusted_bars(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
@@ -91,7 +92,7 @@ def adjusted_bars(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Mat
     partitions_def=YEARS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
-    freshness_policy=FRESH_DAILY,
+    freshness_policy=freshness.DAILY,
     code_version="1",
 )
 def indicators(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
@@ -133,7 +134,7 @@ class Translator(DagsterDbtTranslator):
             for dep, parent in zip(spec.deps, get_upstream_unique_ids(manifest, props), strict=True)
         }
         lineage = model_lineage(props["name"], props["columns"], upstream)
-        return spec.replace_attributes(freshness_policy=FRESH_DAILY).merge_attributes(
+        return spec.replace_attributes(freshness_policy=freshness.DAILY).merge_attributes(
             metadata=lineage
         )
 

@@ -5,15 +5,15 @@ one transaction.
 """
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.defs import completeness, ingestion
+from spy_assets.defs import completeness, freshness, ingestion
 from spy_assets.defs.describe import OWNERS, line_plot, table, table_metadata
 from spy_assets.defs.ingestion import IngestConfig
-from spy_assets.defs.partitions import HISTORICAL, SESSIONS, YEARS, bounds_of_years
+from spy_assets.defs.partitions import SESSIONS, YEARS, bounds_of_years
 from spy_assets.defs.resources import SpyResource
 from spy_assets.defs.staleness import THROUGH
 
@@ -24,11 +24,6 @@ GROUP = "market"
 #: One vendor is asked by one step at a time, whatever runs in parallel.
 VENDOR_POOL = "vendor"
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
-#: The longest planned pause of the market is from Friday to Tuesday, so this fails on no holiday, and
-#: does fail when nothing runs any more. The check `fresh` knows the calendar. History does not age.
-FRESH_DAILY = (
-    None if HISTORICAL else dg.FreshnessPolicy.time_window(fail_window=timedelta(days=4, hours=4))
-)
 
 
 def _yearly(dataset: "Dataset", description: str) -> dg.AssetsDefinition:
@@ -45,7 +40,7 @@ def _yearly(dataset: "Dataset", description: str) -> dg.AssetsDefinition:
         partitions_def=YEARS,
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=RETRY,
-        freshness_policy=FRESH_DAILY,
+        freshness_policy=freshness.DAILY,
         pool=VENDOR_POOL,
         check_specs=completeness.check_specs(dataset),
         code_version="1",
@@ -96,6 +91,7 @@ put_call = _yearly("put_call", "Put/call volumes and ratios of the exchanges, kn
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
+    freshness_policy=freshness.DAILY,
     pool=VENDOR_POOL,
     check_specs=completeness.check_specs("minute_bars"),
     code_version="1",

@@ -5,12 +5,12 @@ known at that session's decision time, and may speak for later ones only.
 """
 
 from contextlib import nullcontext
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.defs import account, judging
+from spy_assets.defs import account, freshness, judging
 from spy_assets.defs.describe import (
     OWNERS,
     bar_plot,
@@ -20,7 +20,7 @@ from spy_assets.defs.describe import (
     write_metadata,
 )
 from spy_assets.defs.judging import MODEL
-from spy_assets.defs.partitions import HISTORICAL, SESSIONS
+from spy_assets.defs.partitions import SESSIONS
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
 
@@ -38,9 +38,6 @@ TRAINING_POOL = "training"
 AFTER_PROMOTION = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.in_progress()
-)
-FRESH_WEEKLY = (
-    None if HISTORICAL else dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15))
 )
 
 
@@ -84,7 +81,7 @@ def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.multi_run(1),
     retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
-    freshness_policy=FRESH_WEEKLY,
+    freshness_policy=freshness.WEEKLY,
     pool=TRAINING_POOL,
     code_version="1",
 )
@@ -191,6 +188,7 @@ def _training_metadata(selection: "Selection") -> dict[str, Any]:
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.multi_run(1),
     retry_policy=dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL),
+    freshness_policy=freshness.WEEKLY,
     check_specs=[
         dg.AssetCheckSpec(
             "promotion_gate",
@@ -257,6 +255,7 @@ def _gate_check(verdict: "GateVerdict") -> dg.AssetCheckResult:
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.multi_run(1),
     retry_policy=dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL),
+    freshness_policy=freshness.WEEKLY,
     code_version="1",
 )
 def promotions(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:

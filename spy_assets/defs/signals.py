@@ -4,25 +4,21 @@ A signal's partition is the session that it decides for. The account that it tra
 recorded decisions, so each session depends on the ones before it.
 """
 
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from spy_assets.defs import deciding, judging
+from spy_assets.defs import deciding, freshness, judging
 from spy_assets.defs.describe import OWNERS, bar_plot, table_metadata, write_metadata
 from spy_assets.defs.models import promotions
-from spy_assets.defs.partitions import HISTORICAL, SESSIONS
+from spy_assets.defs.partitions import SESSIONS
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
     from spy_assets.signals.contract import Signal
 
-#: Four days and some hours: over a weekend and a holiday there is no session, so nothing is late.
-FRESH_SIGNAL = (
-    None if HISTORICAL else dg.FreshnessPolicy.time_window(fail_window=timedelta(days=4, hours=5))
-)
 #: A signal looks at the promotions of about the last two years, and may have none.
 RECENT_PROMOTIONS = dg.TimeWindowPartitionMapping(
     start_offset=-504, allow_nonexistent_upstream_partitions=True
@@ -51,7 +47,7 @@ EARLIER_SIGNALS = dg.TimeWindowPartitionMapping(
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=dg.RetryPolicy(max_retries=2, delay=10),
-    freshness_policy=FRESH_SIGNAL,
+    freshness_policy=freshness.EVENING,
     check_specs=[
         dg.AssetCheckSpec(
             "replays_equal",
@@ -133,6 +129,7 @@ def _decided(signals: "list[Signal]") -> dg.AssetCheckResult:
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=dg.RetryPolicy(max_retries=2, delay=10),
+    freshness_policy=freshness.EVENING,
     check_specs=[
         dg.AssetCheckSpec(
             "ledger_reconciles",
@@ -175,6 +172,7 @@ def outcomes(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Material
     kinds={"python"},
     owners=OWNERS,
     tags={"layer": "report"},
+    freshness_policy=freshness.EVENING,
     description="Counts, hit rate with its interval, P&L, calibration, and how often each risk rule "
     "let an entry through.",
     code_version="1",
@@ -208,6 +206,7 @@ def statistics(spy: SpyResource) -> dg.MaterializeResult:
     kinds={"python", "html"},
     owners=OWNERS,
     tags={"layer": "report"},
+    freshness_policy=freshness.EVENING,
     description="One HTML page without network: the paper account of the recorded signals beside "
     "every baseline over the same sessions, with intervals, decisions and trades.",
     code_version="1",

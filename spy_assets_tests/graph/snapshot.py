@@ -1,17 +1,24 @@
 """The asset graph as JSON that a person can review: ``python -m spy_assets_tests.graph.snapshot``.
 
-A change of the graph changes ``asset_graph.json``; renew it with that line, and read the difference.
+A change of the graph changes ``asset_graph.json``, and ``asset_graph_live.json``, the graph on a live
+source; renew them with that line, and read the difference.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from spy_assets_tests.conftest import REPOSITORY
+
 GOLDEN = Path(__file__).with_name("asset_graph.json")
+LIVE = Path(__file__).with_name("asset_graph_live.json")
 
 
 def describe(defs: dg.Definitions) -> dict[str, Any]:
@@ -59,6 +66,7 @@ def _asset(graph: Any, key: dg.AssetKey) -> dict[str, Any]:
         if spec.automation_condition is None
         else spec.automation_condition.get_label(),
         "code_version": spec.code_version is not None,
+        "fails_when_older_than": _fail_window(spec.freshness_policy),
     }
 
 
@@ -69,11 +77,32 @@ def _partitions(definition: dg.PartitionsDefinition[str] | None) -> str | None:
     return f"{definition.fmt} {definition.timezone}"
 
 
+def _fail_window(policy: Any) -> str | None:
+    return None if policy is None else str(policy.fail_window.to_timedelta())
+
+
 def text(defs: dg.Definitions) -> str:
     return json.dumps(describe(defs), indent=1, sort_keys=True) + "\n"
+
+
+def live_text() -> str:
+    """The graph on a live source; in a process of its own, as the source is fixed at import."""
+    code = (
+        "from spy_assets.definitions import defs; from spy_assets_tests.graph import snapshot; "
+        "print(snapshot.text(defs), end='')"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SPY_SOURCE": "yfinance"},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 if __name__ == "__main__":
     from spy_assets.definitions import defs as current
 
     GOLDEN.write_text(text(current))
+    LIVE.write_text(live_text())

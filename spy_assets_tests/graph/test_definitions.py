@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -61,6 +62,17 @@ def test_importing_the_definitions_stays_light(tmp_path: Path) -> None:
 def test_the_graph_is_the_reviewed_one() -> None:
     renew = "python -m spy_assets_tests.graph.snapshot"
     assert snapshot.text(defs) == snapshot.GOLDEN.read_text(), f"if meant, renew it: {renew}"
+
+
+def test_the_graph_on_a_live_source_is_the_reviewed_one() -> None:
+    renew = "python -m spy_assets_tests.graph.snapshot"
+    assert snapshot.live_text() == snapshot.LIVE.read_text(), f"if meant, renew it: {renew}"
+
+
+def test_everything_on_a_live_source_ages() -> None:
+    assets = json.loads(snapshot.LIVE.read_text())["assets"]
+    ageless = {name for name, asset in assets.items() if not asset["fails_when_older_than"]}
+    assert ageless == {"models/model_versions"}  # the mirror of the registry follows it
 
 
 @pytest.mark.parametrize("key", ASSETS, ids=lambda key: key.to_user_string())
