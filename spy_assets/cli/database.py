@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spy_assets.cli.database_tables import SIGNALS, TRADES, Column, ledger_table
 from spy_assets.cli.tables import json_rows, rich_table
 from spy_assets.cli.terminal import AsJson, Terminal, begin
 
@@ -28,17 +30,6 @@ _TRADE_COLUMNS = (
     "session", "symbol", "entry_session", "exit_session", "exit_reason", "pnl", "pnl_pct", "costs",
     "was_profitable", "rule_label", "signal_id",
 )  # fmt: skip
-
-#: What people see, with short headings; JSON has all of the above.
-_SIGNAL_HEADINGS = {
-    "session": "session", "action_name": "action", "confidence": "conf",
-    "display_symbol": "contract",
-    "entry": "entry", "size": "size", "risk_verdict": "risk", "signal_id": "id",
-}  # fmt: skip
-_TRADE_HEADINGS = {
-    "session": "signal", "entry_session": "entry", "exit_session": "exit", "exit_reason": "reason",
-    "pnl": "P&L", "pnl_pct": "of risk", "rule_label": "rule", "signal_id": "id",
-}  # fmt: skip
 
 app = typer.Typer(help="Make the warehouse, and look at signals and trades.", no_args_is_help=True)
 
@@ -80,8 +71,8 @@ def view(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None
     if terminal.as_json:
         terminal.emit({"signals": _objects(signals), "trades": _objects(trades)})
         return
-    terminal.out.print(_table(signals, "signals"))
-    terminal.out.print(_table(trades, "trades"))
+    terminal.out.print(_table(terminal, signals, SIGNALS, "signals"))
+    terminal.out.print(_table(terminal, trades, TRADES, "trades"))
 
 
 @app.command("signals")
@@ -89,7 +80,7 @@ def signals_(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> 
     """Show the last signals."""
     terminal = begin(ctx, as_json=as_json)
     frame = _last(terminal, "ledger.signals", _SIGNAL_COLUMNS, limit)
-    terminal.emit(_objects(frame), lambda: _table(frame, "signals"))
+    terminal.emit(_objects(frame), lambda: _table(terminal, frame, SIGNALS, "signals"))
 
 
 @app.command()
@@ -97,7 +88,7 @@ def trades(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> No
     """Show the last settled trades."""
     terminal = begin(ctx, as_json=as_json)
     frame = _last(terminal, "ledger.outcomes", _TRADE_COLUMNS, limit)
-    terminal.emit(_objects(frame), lambda: _table(frame, "trades"))
+    terminal.emit(_objects(frame), lambda: _table(terminal, frame, TRADES, "trades"))
 
 
 @app.command()
@@ -151,12 +142,12 @@ def _objects(frame: pl.DataFrame) -> list[Any]:
     return list(json_rows(frame.columns, frame.iter_rows()))
 
 
-def _table(frame: pl.DataFrame, title: str) -> RenderableType:
+def _table(
+    terminal: Terminal, frame: pl.DataFrame, columns: Sequence[Column], title: str
+) -> RenderableType:
     if frame.is_empty():
         return f"{title}: none yet; `spy run` makes some"
-    headings = _SIGNAL_HEADINGS if "action_name" in frame.columns else _TRADE_HEADINGS
-    rows = frame.select(list(headings)).iter_rows()
-    return rich_table(list(headings.values()), rows, title=title)
+    return ledger_table(frame, columns, terminal.out.width, title=title)
 
 
 def register(root: typer.Typer) -> None:

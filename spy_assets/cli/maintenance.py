@@ -35,9 +35,9 @@ def backup(
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="New folder to copy into.")],
     as_json: AsJson = False,
 ) -> None:
-    """Copy lake, Dagster's runs and MLflow's, consistent and checksummed.
+    """Copy lake, Dagster's runs, MLflow's, models and a halt, consistent and checksummed.
 
-    Readers go on meanwhile, writers wait until the lake has been copied.
+    Readers go on meanwhile, writers wait until the lake has been copied. A damaged file is refused.
     """
     from spy_assets import warehouse
 
@@ -58,11 +58,13 @@ def restore(
 ) -> None:
     """Bring a backup back, after all its checksums have been verified. Stop `spy up` first."""
     from spy_assets import warehouse
+    from spy_assets.registry.moving import follow_folder
 
     terminal = begin(ctx, as_json=as_json)
     snapshot = warehouse.restore(terminal.settings, origin.expanduser().resolve(), force=force)
     # An older backup gets its migrations, and readers find the catalogue as a writer leaves it.
     warehouse.Warehouse.open(terminal.settings).close()
+    follow_folder(terminal.settings.mlruns_dir)
     facts = {"root": terminal.settings.root, "snapshot": snapshot}
     terminal.emit(facts, lambda: f"restored {facts['root']} at lake snapshot {snapshot}")
 
@@ -70,7 +72,8 @@ def restore(
 def maintain(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Merge small files, expire snapshots that nothing refers to, remove files that none needs.
 
-    Every snapshot that a signal, a training run or a promotion names is kept.
+    All is verified first, and damage is refused. Every snapshot that a signal, a training run or a
+    promotion names is kept.
     """
     from spy_assets import clock, warehouse
     from spy_assets.defs.jobs import referenced_snapshots

@@ -27,7 +27,7 @@ HISTORY_LENGTH = 2_000
 KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "USING", "QUALIFY")
 HELP = """\
 SELECT ... ;       run a query; it may go over several lines and ends with a semicolon
-.tables            list the tables
+.tables            list the tables, and the views, which are marked
 .schema TABLE      list a table's columns and what they mean
 .help              this text
 .quit              leave, as Ctrl-D does; Ctrl-C drops what was typed
@@ -161,13 +161,13 @@ class Prompt:
 
     def loop(self) -> None:
         """Read and answer until the end of input. A failed query is told and the prompt stays."""
-        names = self._tables()
+        tables, views = self._relations()
         settings = self.terminal.settings
         self.terminal.out.print(
-            f"profile [bold]{settings.profile_name}[/bold], {len(names)} tables, read-only; "
-            "end a query with [bold];[/bold] — .help for more"
+            f"profile [bold]{settings.profile_name}[/bold], {len(tables)} tables and "
+            f"{len(views)} views, read-only; end a query with [bold];[/bold] — .help for more"
         )
-        with _line_editing(self.history, names):
+        with _line_editing(self.history, [*tables, *views]):
             buffer = ""
             while True:
                 try:
@@ -202,17 +202,24 @@ class Prompt:
 
     def _command(self, words: list[str]) -> None:
         if words[0] == ".tables":
-            self.terminal.out.print("\n".join(self._tables()))
+            self._list()
         elif words[0] == ".schema" and len(words) == 2:
             self._schema(words[1])
         else:
             self.terminal.out.print(HELP, markup=False, highlight=False)
 
-    def _tables(self) -> list[str]:
+    def _relations(self) -> tuple[list[str], list[str]]:
+        """Names of the tables, and of the views."""
         from spy_assets.warehouse import Warehouse
 
         with Warehouse.open(self.terminal.settings, read_only=True) as warehouse:
-            return warehouse.tables()
+            return warehouse.tables(), warehouse.views()
+
+    def _list(self) -> None:
+        tables, views = self._relations()
+        marks = dict.fromkeys(tables, "") | dict.fromkeys(views, "  (view)")
+        lines = [name + mark for name, mark in sorted(marks.items())]
+        self.terminal.out.print("\n".join(lines), highlight=False, markup=False)
 
     def _schema(self, table: str) -> None:
         from spy_assets.warehouse import TABLES, run_query

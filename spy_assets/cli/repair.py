@@ -31,18 +31,27 @@ def repair(
     """Bring back a damaged catalogue from its newest sound copy, then mend damaged data files.
 
     A file is mended from --backup if that holds it as it was written; else, with --forget, its rows
-    leave the lake and `spy run` fetches them again. Nothing is deleted: damaged files are kept.
+    leave the lake and `spy run` fetches them again. Nothing is deleted: damaged files are kept. A file
+    without a checksum, left by a writer that was killed after its commit, gets one.
     """
+    from spy_assets.warehouse import record_checksums
+
     terminal = begin(ctx, as_json=as_json)
     settings = terminal.settings
     snapshot = _mend_catalogue(settings)
     done: list[dict[str, Any]] = []
     for path in _damaged(_verified(settings)):
         done.append(_mend(settings, path, backup, forget=forget))
+    recorded = record_checksums(settings)
     report = _verified(settings)
     report.raise_if_damaged()
-    answer = {"catalogue_restored_to": snapshot, "files": done, "checked": report.checked}
-    terminal.emit(answer, lambda: "\n".join(_lines(snapshot, done, report.checked)))
+    answer = {
+        "catalogue_restored_to": snapshot,
+        "files": done,
+        "recorded": recorded,
+        "checked": report.checked,
+    }
+    terminal.emit(answer, lambda: "\n".join(_lines(snapshot, done, recorded, report.checked)))
 
 
 def _mend_catalogue(settings: Settings) -> int | None:
@@ -68,6 +77,7 @@ def _damaged(report: VerifyReport) -> list[str]:
 
 
 def _mend(settings: Settings, path: str, backup: Path | None, *, forget: bool) -> dict[str, Any]:
+    from spy_assets.warehouse.checksums import MEND_FILES
     from spy_assets.warehouse.recovery import forget_file, mend_file
 
     good = None if backup is None else backup.expanduser().resolve() / "lake" / path
@@ -77,14 +87,16 @@ def _mend(settings: Settings, path: str, backup: Path | None, *, forget: bool) -
     if not forget:
         raise ChecksumMismatch(
             f"the data file {path} is damaged" + (f" and not in {backup}" if backup else ""),
-            hint="spy repair --backup DIR takes it from a backup; spy repair --forget drops its "
-            "rows, and `spy run` fetches them again",
+            hint=MEND_FILES,
         )
     return {"path": path, **asdict(forget_file(settings, path))}
 
 
-def _lines(snapshot: int | None, done: list[dict[str, Any]], checked: int) -> list[str]:
+def _lines(
+    snapshot: int | None, done: list[dict[str, Any]], recorded: int, checked: int
+) -> list[str]:
     lines = [] if snapshot is None else [f"catalogue restored, lake snapshot {snapshot}"]
+    lines += [f"{recorded} checksums recorded"] if recorded else []
     for item in done:
         if "mended_from" in item:
             lines.append(f"mended {item['path']} from {item['mended_from']}")

@@ -1,14 +1,15 @@
 """MLflow as the registry of trained policies.
 
 Runs live in ``mlruns/mlflow.db`` and artifacts under ``mlruns/artifacts``, unless the registry is
-given the address of a server. One experiment per profile; the registered model is
-``<profile>.ppo_daily``.
+given the address of a server; the folder may be moved. One experiment per profile; the registered
+model is ``<profile>.ppo_daily``.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from spy_assets.errors import ModelFileMismatch, RegistryUnavailable
 from spy_assets.features.contracts import get_contract
 from spy_assets.models.policy.inference import PolicyNet
 from spy_assets.models.policy.weights import FileIdentity, atomic_file
+from spy_assets.registry.moving import follow_folder
 from spy_assets.registry.publish import RECORD_TAG, WEIGHTS_FILE, publish_runs
 from spy_assets.registry.records import TrainingRecord
 from spy_assets.registry.spool import Spool
@@ -265,6 +267,7 @@ class Registry:
         mlflow = _mlflow()
         if self._is_local:
             self.folder.mkdir(parents=True, exist_ok=True)
+            follow_folder(self.folder)
         return mlflow.MlflowClient(self.tracking_uri, self.tracking_uri)
 
     def _lock(self) -> AbstractContextManager[Any]:
@@ -292,7 +295,12 @@ class Registry:
             if error.error_code in _REFUSALS:
                 raise
             raise self._unavailable(error) from error
-        except (requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+        except (
+            requests.RequestException,
+            sqlalchemy.exc.SQLAlchemyError,
+            sqlite3.Error,
+            OSError,
+        ) as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> RegistryUnavailable:

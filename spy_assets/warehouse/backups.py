@@ -1,29 +1,54 @@
 """Backup and restore of a profile: lake, catalogue, Dagster's home and MLflow together.
 
-<dest>/manifest.json     profile, source, snapshot, and SHA-256 of every file
+<dest>/manifest.json     profile, source, root, snapshot, and SHA-256 of every file
 <dest>/catalogue.sqlite  or catalogue.dump (pg_dump) for a Postgres catalogue
 <dest>/lake/ dagster/ mlruns/
+<dest>/models/ spool/    weights of registered versions, and trainings that MLflow does not have yet
+<dest>/incidents/ refetch/ reports/ KILL
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from spy_assets.clock import utc_now
 from spy_assets.errors import ChecksumMismatch, ProfileMismatch, WarehouseError
 from spy_assets.settings import Settings
-from spy_assets.warehouse.connection import connect, is_postgres, metadata_schema, open_catalogue
-from spy_assets.warehouse.copies import backup_sqlite
-from spy_assets.warehouse.files import lake_root, list_files, sha256_of
+from spy_assets.warehouse.checksums import MEND_FILES
+from spy_assets.warehouse.connection import (
+    catalogue_corrupt,
+    connect,
+    display_uri,
+    is_initialised,
+    is_postgres,
+    metadata_schema,
+    open_catalogue,
+)
+from spy_assets.warehouse.copies import backup_sqlite, copy_now
+from spy_assets.warehouse.files import (
+    LakeFile,
+    ensure_table,
+    lake_root,
+    list_files,
+    recorded,
+    sha256_of,
+)
 from spy_assets.warehouse.locking import write_lock
+from spy_assets.warehouse.recovery import sound
 
 MANIFEST = "manifest.json"
+#: Further folders of the data root that other things refer to or that must outlive the machine.
+_FOLDERS = ("spool", "models", "incidents", "refetch", "reports")
+#: Those that a restore replaces only when forced.
+_GUARDED = ("lake", "dagster", "mlruns", "spool")
 _SQLITE_SUFFIXES = (".db", ".sqlite")
 _SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
 
@@ -45,6 +70,10 @@ def backup(settings: Settings, dest: Path) -> BackupReport:
     ------
     WarehouseError
         If ``dest`` is not empty, or a database cannot be copied.
+    ChecksumMismatch
+        Naming the data files that are damaged; no backup is left.
+    CatalogueCorrupt
+        If the catalogue is damaged; no backup is left.
     """
     dest = Path(dest)
     if dest.exists() and any(dest.iterdir()):
@@ -53,25 +82,61 @@ def backup(settings: Settings, dest: Path) -> BackupReport:
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
+    try:
+        snapshot = _copy_profile(settings, partial)
+        report = _write_manifest(settings, partial, dest, snapshot)
+        if dest.exists():
+            dest.rmdir()
+        partial.replace(dest)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return report
+
+
+def _copy_profile(settings: Settings, dest: Path) -> int:
+    """Copy everything; returns the snapshot of the copied lake."""
     with write_lock(settings, ("meta.backup",)):
-        _copy_catalogue(settings, partial)  # before the files: later ones do no harm
+        _copy_catalogue(settings, dest)  # before the files: later ones do no harm
         with open_catalogue(settings) as catalogue:
             snapshot = int(catalogue.query("SELECT max(snapshot_id) FROM ducklake_snapshot")[0][0])
-            files = [file.path for file in list_files(catalogue, settings)]
-        for path in files:
-            _copy_file(lake_root(settings) / path, partial / "lake" / path)
-    _copy_tree(settings.dagster_home, partial / "dagster")
-    _copy_tree(settings.mlruns_dir, partial / "mlruns")
-    report = _write_manifest(settings, partial, dest, snapshot)
-    if dest.exists():
-        dest.rmdir()
-    partial.replace(dest)
-    return report
+            ensure_table(catalogue)
+            sums, files = recorded(catalogue), list_files(catalogue, settings)
+        _copy_data_files(settings, dest, files, sums)
+    _copy_tree(settings.dagster_home, dest / "dagster")
+    for name in _FOLDERS:  # the spool before MLflow: a training is in one of them at least
+        _copy_tree(settings.root / name, dest / name)
+    _copy_tree(settings.mlruns_dir, dest / "mlruns")
+    if settings.kill_file.exists():
+        _copy_file(settings.kill_file, dest / settings.kill_file.name)
+    return snapshot
+
+
+def _copy_data_files(
+    settings: Settings, dest: Path, files: Sequence[LakeFile], sums: Mapping[str, str]
+) -> None:
+    """Copy the lake's files and compare the copies with the recorded checksums."""
+    bad = []
+    for file in files:
+        source, target = lake_root(settings) / file.path, dest / "lake" / file.path
+        if not source.exists():
+            bad.append(f"missing: {file.table} {file.path}")
+            continue
+        _copy_file(source, target)
+        if file.path in sums and sha256_of(target) != sums[file.path]:
+            bad.append(f"corrupt: {file.table} {file.path}")
+    if bad:
+        raise ChecksumMismatch(
+            "no backup was made, as the warehouse is damaged:\n" + "\n".join(bad), hint=MEND_FILES
+        )
 
 
 def _copy_catalogue(settings: Settings, dest: Path) -> None:
     if not is_postgres(settings):
-        backup_sqlite(settings.catalogue_path, dest / "catalogue.sqlite")
+        copy = dest / "catalogue.sqlite"
+        backup_sqlite(settings.catalogue_path, copy)
+        if not sound(copy):
+            raise catalogue_corrupt(settings, "its copy fails SQLite's integrity check")
         return
     dump = ["-Fc", "-n", metadata_schema(settings), "-f", str(dest / "catalogue.dump")]
     _postgres_tool("pg_dump", settings, dump)
@@ -107,7 +172,8 @@ def _copy_file(source: Path, target: Path) -> None:
 def _copy_tree(source: Path, target: Path) -> None:
     for path in _files(source):
         if not path.name.endswith(_SQLITE_SIDE_FILES):
-            _copy_file(path, target / path.relative_to(source))
+            with contextlib.suppress(FileNotFoundError):  # their owners go on, and may remove them
+                _copy_file(path, target / path.relative_to(source))
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -123,6 +189,7 @@ def _write_manifest(settings: Settings, partial: Path, dest: Path, snapshot: int
     manifest = {
         "profile": settings.profile_name,
         "source": settings.source,
+        "root": str(settings.root),
         "snapshot": snapshot,
         "made": utc_now().isoformat(),
         "sha256": sums,
@@ -164,7 +231,8 @@ def check_backup(src: Path) -> dict[str, object]:
 def restore(settings: Settings, src: Path, *, force: bool = False) -> int:
     """Restore a backup into the profile's data root; returns the lake's snapshot id.
 
-    Everything is verified before anything is replaced. Stop every process of the profile first.
+    Everything is verified before anything is replaced. Stop every process of the profile first. A
+    halt (the file KILL) is restored, and one that is there stays.
 
     Parameters
     ----------
@@ -175,27 +243,40 @@ def restore(settings: Settings, src: Path, *, force: bool = False) -> int:
     Raises
     ------
     ProfileMismatch
-        If the backup was made with another source.
+        If the backup was made with another source, or of another profile: that is part of the names
+        of its models and of its Postgres schema.
     """
     src = Path(src)
     manifest = check_backup(src)
-    if manifest["source"] != settings.source:
-        raise ProfileMismatch(
-            f"the backup holds source {manifest['source']!r}, not {settings.source!r}",
-            hint=f"set SPY_SOURCE={manifest['source']}",
-        )
+    _require_same(manifest, settings)
     with write_lock(settings, ("meta.backup",)):
         places = _places(settings)
-        taken = [str(place) for place in places.values() if _occupied(place)]
+        taken = [str(places[name]) for name in _GUARDED if _occupied(places[name])]
+        if is_postgres(settings) and is_initialised(settings):
+            taken.append(display_uri(settings))
         if taken and not force:
             raise WarehouseError(
                 f"{', '.join(taken)} hold data already",
-                hint="restore into a new SPY_HOME, or pass force=True to replace them",
+                hint="restore into a new home (spy --home DIR restore …); --force replaces them",
             )
+        if (src / settings.kill_file.name).exists():
+            settings.root.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(src / settings.kill_file.name, settings.kill_file)
         for name, place in places.items():
             _replace(src / name, place)
+        _move_dagster(settings, str(manifest.get("root", "")))
         _restore_catalogue(settings, src)
+        copy_now(settings)  # the catalogue's copies were those of the lake that is gone
     return int(str(manifest["snapshot"]))
+
+
+def _require_same(manifest: Mapping[str, object], settings: Settings) -> None:
+    for what, ours in (("source", settings.source), ("profile", settings.profile_name)):
+        if manifest[what] != ours:
+            raise ProfileMismatch(
+                f"the backup holds {what} {manifest[what]!r}, not {ours!r}",
+                hint=f"set SPY_{what.upper()}={manifest[what]}",
+            )
 
 
 def _places(settings: Settings) -> dict[str, Path]:
@@ -203,7 +284,17 @@ def _places(settings: Settings) -> dict[str, Path]:
         "lake": lake_root(settings),
         "dagster": settings.dagster_home,
         "mlruns": settings.mlruns_dir,
+        **{name: settings.root / name for name in _FOLDERS},
     }
+
+
+def _move_dagster(settings: Settings, origin: str) -> None:
+    """Have ``dagster.yaml`` name the folders of this home: it holds absolute paths."""
+    file = settings.dagster_home / "dagster.yaml"
+    if origin and file.exists():
+        there, here = (path.replace("'", "''") for path in (origin, str(settings.root)))  # quoted
+        whole = re.compile(re.escape(there) + r"(?=[/'\"\s]|$)")
+        file.write_text(whole.sub(lambda _: here, file.read_text()))
 
 
 def _occupied(place: Path) -> bool:

@@ -12,6 +12,7 @@ import duckdb
 from spy_assets.errors import ChecksumMismatch
 from spy_assets.settings import Settings
 from spy_assets.warehouse.connection import (
+    MEND_CATALOGUE,
     Catalogue,
     catalogue_corrupt,
     is_postgres,
@@ -28,6 +29,11 @@ from spy_assets.warehouse.files import (
     sha256_of,
 )
 from spy_assets.warehouse.locking import write_lock
+
+MEND_FILES = (
+    "`spy repair --backup DIR` takes the files from a backup; `spy repair --forget` drops their rows, "
+    "and `spy run` fetches them again"
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class VerifyReport:
         return not (self.corrupt or self.missing or self.unrecorded or self.catalogue_problems)
 
     def raise_if_damaged(self) -> None:
-        """Raise ``ChecksumMismatch`` that names every file, unless all is well."""
+        """Raise ``ChecksumMismatch`` that names every file and the mend, unless all is well."""
         if self.ok:
             return
         lines = [
@@ -67,8 +73,13 @@ class VerifyReport:
         lines += [f"catalogue: {problem}" for problem in self.catalogue_problems]
         raise ChecksumMismatch(
             "the warehouse is damaged:\n" + "\n".join(lines),
-            hint="warehouse.forget_file(settings, path) and fetch again; docs/warehouse.md",
+            hint=self._mend(),
         )
+
+    def _mend(self) -> str:
+        if self.corrupt or self.missing:
+            return MEND_FILES
+        return MEND_CATALOGUE if self.catalogue_problems else "`spy repair` records their checksums"
 
 
 def record_checksums(settings: Settings) -> int:

@@ -6,6 +6,7 @@ installed, and no home folder is needed.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from contextlib import closing
@@ -21,6 +22,8 @@ from spy_assets.errors import CatalogueCorrupt, ConfigError, WarehouseError
 from spy_assets.settings import Settings, without_password
 
 ALIAS = "lake"
+MEND_DISK = "free disk space if the disk is full, then run it again"
+MEND_CATALOGUE = "stop `spy up`; `spy repair` brings back the catalogue's newest sound copy"
 _BUSY_TIMEOUT_MS = 10_000
 _CATALOGUE = "catalogue"
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -57,8 +60,16 @@ def is_postgres(settings: Settings) -> bool:
 
 
 def metadata_schema(settings: Settings) -> str:
-    """Postgres schema of the catalogue: one per profile, so that profiles share a DSN."""
-    return "spy_" + re.sub(r"[^a-z0-9]+", "_", settings.profile_name.lower())
+    """Postgres schema of the catalogue: one per profile, so that profiles share a DSN.
+
+    A name that is no plain identifier gets a hash at its end, so that no two profiles share a schema;
+    so does one that looks like that, or is too long (Postgres cuts identifiers at 63 bytes).
+    """
+    name = settings.profile_name
+    if re.fullmatch(r"[a-z0-9_]{1,50}", name) and not re.search(r"_[0-9a-f]{8}$", name):
+        return f"spy_{name}"
+    readable = re.sub(r"[^a-z0-9]+", "_", name.lower())[:40]
+    return f"spy_{readable}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def catalogue_uri(settings: Settings) -> str:
@@ -176,7 +187,7 @@ def catalogue_corrupt(settings: Settings, detail: str) -> CatalogueCorrupt:
     """The error for a damaged SQLite catalogue, with the way back."""
     return CatalogueCorrupt(
         f"the catalogue {settings.catalogue_path} is damaged: {detail}",
-        hint="warehouse.restore_catalogue(settings) takes its newest good copy; docs/warehouse.md",
+        hint=MEND_CATALOGUE,
     )
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from spy_assets.errors import WarehouseError
 from spy_assets.settings import Settings
-from spy_assets.warehouse.connection import Catalogue, is_postgres, open_catalogue
-from spy_assets.warehouse.files import LakeFile, recorded
+from spy_assets.warehouse.connection import MEND_DISK, Catalogue, is_postgres, open_catalogue
+from spy_assets.warehouse.files import LakeFile, record_missing, recorded
 
 KEEP_COPIES = 3
 COPY_EVERY = 50
@@ -68,7 +68,7 @@ def backup_sqlite(source: Path, target: Path) -> None:
     if done.returncode != 0:
         target.unlink(missing_ok=True)
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise WarehouseError(f"cannot copy {source} to {target}: {reason}")
+        raise WarehouseError(f"cannot copy {source} to {target}: {reason}", hint=MEND_DISK)
 
 
 def take_copy(settings: Settings, catalogue: Catalogue) -> Path | None:
@@ -118,6 +118,8 @@ def note_commit(
         entries = read_journal(copies[0][1])
         last = entries[-1].snapshot if entries else copies[0][0]
     appended = len(rows) == 1 and _only_appends(str(rows[0][1]))
+    if last != before:  # commits that were not noted have files without a checksum, too
+        record_missing(catalogue, settings)
     if last != before or not appended or len(entries) >= COPY_EVERY:
         take_copy(settings, catalogue)
         return

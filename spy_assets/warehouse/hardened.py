@@ -109,6 +109,13 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     if len(sql) > MAX_SQL_CHARACTERS:
         raise UnsafeQuery(f"{len(sql)} characters of SQL; at most {MAX_SQL_CHARACTERS} are taken")
     statements = _statements(connection, sql)
+    if _is_open_pivot(statements):
+        raise UnsafeQuery(
+            "refused: a PIVOT that takes its columns from the data, which DuckDB runs as several "
+            "statements",
+            hint="name the columns: PIVOT market.daily_bars ON symbol IN ('SPY', 'QQQ') USING "
+            "avg(close) GROUP BY session",
+        )
     if len(statements) != 1:
         raise _unsafe(f"{len(statements)} statements")
     statement = statements[0]
@@ -125,6 +132,14 @@ def _statements(connection: duckdb.DuckDBPyConnection, sql: str) -> list[duckdb.
         raise WarehouseError(f"SQL error: {error}") from error
     except duckdb.Error as error:  # a PRAGMA is run by the parser's own preparation
         raise _unsafe(str(error)) from error
+
+
+def _is_open_pivot(statements: list[duckdb.Statement]) -> bool:
+    """Whether DuckDB made these of one PIVOT; they have no text that could be checked."""
+    kinds = [statement.type for statement in statements]
+    made = {duckdb.StatementType.CREATE}  # an enum per column list
+    textless = not any(statement.query for statement in statements)
+    return textless and set(kinds[:-1]) == made and kinds[-1] == duckdb.StatementType.SELECT
 
 
 def _check_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

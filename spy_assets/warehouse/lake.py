@@ -18,8 +18,9 @@ from spy_assets.clock import utc_now
 from spy_assets.errors import NaiveTimestamp, SchemaVersionError, WarehouseError
 from spy_assets.settings import Settings
 from spy_assets.warehouse import copies, files, reads, writes
-from spy_assets.warehouse.checksums import record_checksums
+from spy_assets.warehouse.checksums import record_checksums, record_while_locked
 from spy_assets.warehouse.connection import (
+    MEND_DISK,
     Catalogue,
     attach,
     attached_catalogue,
@@ -210,10 +211,8 @@ class Warehouse:
 
     def snapshot_id(self) -> int:
         """Id of the lake's present snapshot."""
-        row = self._cursor().execute("SELECT id FROM lake.current_snapshot()").fetchone()
-        if row is None:
-            raise WarehouseError(f"the lake at {self.settings.root} has no snapshot")
-        return int(row[0])
+        with _explained("the lake's snapshot cannot be read"):
+            return self._present()
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
         """Run trusted SQL of this program; unqualified ``schema.table`` names mean the lake's."""
@@ -229,6 +228,14 @@ class Warehouse:
         )
         return [row[0] for row in found.fetchall()]
 
+    def views(self) -> list[str]:
+        """Names of all views, sorted."""
+        found = self._cursor().execute(
+            "SELECT schema_name || '.' || view_name FROM duckdb_views()"
+            " WHERE database_name = 'lake' ORDER BY 1"
+        )
+        return [row[0] for row in found.fetchall()]
+
     def row_count(self, table: str) -> int:
         """Number of stored rows, all versions."""
         sql = f"SELECT count(*) AS n FROM {qualified(table)}"
@@ -236,6 +243,11 @@ class Warehouse:
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         return self._connection.cursor()  # one per use: DuckDB cursors are not for two threads
+
+    def _present(self) -> int:
+        row = self._cursor().execute("SELECT id FROM lake.current_snapshot()").fetchone()
+        assert row is not None
+        return int(row[0])
 
     def _columns(
         self, cursor: duckdb.DuckDBPyConnection, table: str, snapshot: int | None
@@ -255,7 +267,8 @@ class Warehouse:
         """Whether the table is there with all columns; remembered, as columns are never dropped."""
         mark = f"{spec.name}:{','.join(spec.columns)}"
         if mark not in self._ensured:
-            stored = writes.stored_columns(self._cursor(), spec.name)
+            with _explained(f"{spec.name} cannot be looked up"):
+                stored = writes.stored_columns(self._cursor(), spec.name)
             if set(spec.all_columns) <= set(stored):
                 self._ensured.add(mark)
         return mark in self._ensured
@@ -267,24 +280,24 @@ class Warehouse:
             raise WarehouseError(
                 f"{', '.join(tables)} cannot be written: the warehouse was opened read-only"
             )
+        names = ", ".join(tables)
         with write_lock(self.settings, tables), self._guard:
-            before, started = self.snapshot_id(), time.time()
-            cursor = self._cursor()
-            cursor.execute("BEGIN")
-            try:
-                yield cursor
-                cursor.execute("COMMIT")
-            except BaseException as error:
-                with contextlib.suppress(duckdb.Error):  # a failed commit has rolled back already
-                    cursor.execute("ROLLBACK")
-                self._sweep(tables, started)
-                if isinstance(error, duckdb.Error):
-                    raise WarehouseError(
-                        f"writing {', '.join(tables)} failed and was undone: {error}",
-                        hint="free disk space if the disk is full, then run it again",
-                    ) from error
-                raise
-            if self.snapshot_id() != before:
+            with _explained(f"writing {names} failed and was undone"):
+                before, started = self._present(), time.time()
+                cursor = self._cursor()
+                cursor.execute("BEGIN")
+                try:
+                    yield cursor
+                    cursor.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(
+                        duckdb.Error
+                    ):  # a failed commit is rolled back already
+                        cursor.execute("ROLLBACK")
+                    with contextlib.suppress(duckdb.Error, OSError):  # maintenance does it later
+                        self._sweep(tables, started)
+                    raise
+            with _explained(f"{names}: stored, but its checksums were not"):
                 self._note_commit(self._catalogue, before)
 
     def _sweep(self, tables: Sequence[str], started: float) -> None:
@@ -305,12 +318,28 @@ class Warehouse:
                     path.unlink()
 
     def _note_commit(self, catalogue: Catalogue, before: int) -> None:
-        """Checksum the new files and note the commit outside the catalogue."""
+        """Checksum the new files and note the commit outside the catalogue.
+
+        If an earlier writer could not, or was killed before it did, all that is left is done now.
+        """
         if "://" in self.settings.lake_dir:
+            return
+        if self._present() == before:
+            if not copies.is_copied(self.settings, catalogue):
+                record_while_locked(self.settings)
             return
         new = files.list_files(catalogue, self.settings, before + 1)
         files.record(catalogue, self.settings, new)
         copies.note_commit(self.settings, catalogue, before, new)
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Failures of DuckDB and of the disk, as a WarehouseError that says what came of the write."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        raise WarehouseError(f"{what}: {error}", hint=MEND_DISK) from error
 
 
 def _create(settings: Settings) -> None:

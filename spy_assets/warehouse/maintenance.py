@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import duckdb
 
 from spy_assets.settings import Settings
+from spy_assets.warehouse.checksums import verify
 from spy_assets.warehouse.connection import attached_catalogue, connect, quoted
 from spy_assets.warehouse.copies import take_copy
 from spy_assets.warehouse.files import record_missing
@@ -49,6 +50,10 @@ def maintain(
 
     Row versions are never touched: this forgets states of the lake, not states of knowledge.
 
+    Every file is compared with its checksum first: a merged file gets a checksum of its own, so that
+    damage in what is merged would never be found again. A file without a checksum, left by a writer
+    that was killed after its commit, is none the worse for it.
+
     Parameters
     ----------
     keep
@@ -58,10 +63,17 @@ def maintain(
     retention
         Younger snapshots stay, and files younger than this are not deleted, so that no running
         reader loses a file.
+
+    Raises
+    ------
+    ChecksumMismatch
+        If a file or the catalogue is damaged; nothing is changed.
     """
     check_moment(now, "maintain")
     before = quoted((now - retention).isoformat())
     with write_lock(settings, ("meta.maintenance",)):
+        if "://" not in settings.lake_dir:
+            replace(verify(settings), unrecorded=()).raise_if_damaged()
         connection = connect(settings, read_only=False)
         try:
             files_before = _count_files(connection)

@@ -10,10 +10,12 @@ import duckdb
 import polars as pl
 
 from spy_assets.errors import NaiveTimestamp, SnapshotExpired, WarehouseError
-from spy_assets.warehouse.connection import identifier, qualified
+from spy_assets.warehouse.connection import MEND_DISK, identifier, qualified
 from spy_assets.warehouse.tables import DERIVED_KEYS, TABLES
 from spy_assets.warehouse.views import VIEWS
 from spy_assets.warehouse.writes import LATEST_FIRST, NEWEST_FIRST
+
+_SIGNS_OF_A_FULL_DISK = ("disk I/O error", "disk is full", "No space left")
 
 
 def key_of(table: str, columns: Sequence[str]) -> tuple[str, ...]:
@@ -97,4 +99,7 @@ def fetch(cursor: duckdb.DuckDBPyConnection, sql: str, params: Sequence[Any]) ->
             raise SnapshotExpired(
                 f"{error}", hint="maintenance keeps only snapshots that a model or signal names"
             ) from error
-        raise WarehouseError(f"{type(error).__name__}: {error}\nin: {sql.strip()}") from error
+        full = any(sign in str(error) for sign in _SIGNS_OF_A_FULL_DISK)
+        raise WarehouseError(
+            f"{type(error).__name__}: {error}\nin: {sql.strip()}", hint=MEND_DISK if full else None
+        ) from error

@@ -32,6 +32,7 @@ from spy_assets.warehouse.files import (
 from spy_assets.warehouse.locking import write_lock
 from spy_assets.warehouse.refetch import note_of, write_note
 
+_BACKUP = "`spy restore DIR --force` brings back a backup of the whole profile"
 _SHRINK = """
     UPDATE ducklake_table_stats
     SET record_count = record_count - ?, file_size_bytes = file_size_bytes - ? WHERE table_id = ?
@@ -94,7 +95,7 @@ def restore_catalogue(settings: Settings) -> int:
         if copy is None:
             raise CatalogueCorrupt(
                 f"no sound copy of the catalogue below {settings.root}",
-                hint="restore a backup: warehouse.restore(settings, src)",
+                hint=_BACKUP,
             )
         _set_aside(settings.catalogue_path)
         fresh = settings.catalogue_path.with_suffix(".restored")
@@ -126,7 +127,7 @@ def _replay(settings: Settings, entries: list[JournalEntry]) -> None:
                 if not full.exists() or sha256_of(full) != sha256:
                     raise ChecksumMismatch(
                         f"{full} of snapshot {entry.snapshot} is not the file that was written",
-                        hint="restore a backup: warehouse.restore(settings, src)",
+                        hint=_BACKUP,
                     )
                 schema, _, name = table.partition(".")
                 connection.execute(
@@ -164,9 +165,7 @@ def forget_file(settings: Settings, path: str) -> ForgottenFile:
             [Path(path).name, path],
         )
         if not row:
-            raise WarehouseError(
-                f"{path} is no data file but a delete file", hint="restore a backup"
-            )
+            raise WarehouseError(f"{path} is no data file but a delete file", hint=_BACKUP)
         file_id, table_id, count, size = row[0]
         ranges = _ranges(catalogue, file_id, table_id)
         # Before the rows go: a crash in between costs a needless request, not the rows.
@@ -188,7 +187,7 @@ def _find(catalogue: Catalogue, settings: Settings, path: str) -> LakeFile:
         if file.path == path:
             return file
     raise WarehouseError(
-        f"the lake has no file {path!r}", hint="verify(settings) names damaged files as needed here"
+        f"the lake has no file {path!r}", hint="`spy verify` names the damaged files"
     )
 
 
@@ -226,7 +225,7 @@ def mend_file(settings: Settings, path: str, good: Path) -> None:
         if actual != expected:
             raise ChecksumMismatch(
                 f"{good} has SHA-256 {actual}, {path} was written with {expected}",
-                hint="take the file from another backup, or forget_file and fetch again",
+                hint="`spy repair --backup DIR` with another backup, or `spy repair --forget`",
             )
         target = lake_root(settings) / path
         partial = target.with_suffix(".partial")

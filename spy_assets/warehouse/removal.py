@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from spy_assets.errors import LockTimeout
+from spy_assets.errors import ConfigError, LockTimeout
 from spy_assets.settings import Settings
 from spy_assets.warehouse.connection import is_postgres, metadata_schema, postgres_connection
 from spy_assets.warehouse.dbt_sql import FEATURE_TABLES
@@ -18,16 +18,21 @@ from spy_assets.warehouse.tables import TABLES
 def removing_catalogue(settings: Settings, wait_s: float) -> Iterator[bool]:
     """Shut writers out while the caller removes the profile's files; yields whether a schema was there.
 
+    Nothing but a folder directly below ``<home>/.spy`` is ever a profile's.
+
     An SQLite catalogue is one of those files. The schema of a Postgres catalogue is dropped before
     the block, so that whatever happens in it, no catalogue points at files that are gone.
 
     Raises
     ------
+    ConfigError
+        If the profile's name leads elsewhere; nothing is touched.
     LockTimeout
         If a writer does not end within ``wait_s`` seconds.
     WarehouseError
         If the server does not answer.
     """
+    _require_a_profile(settings)
     if is_postgres(settings):
         hasty = settings.model_copy(update={"lock_timeout_s": wait_s})
         with write_lock(hasty, ("meta.profile", *TABLES, *FEATURE_TABLES)):
@@ -37,6 +42,16 @@ def removing_catalogue(settings: Settings, wait_s: float) -> Iterator[bool]:
             yield False
     else:
         yield False
+
+
+def _require_a_profile(settings: Settings) -> None:
+    folder = settings.home / ".spy"
+    if settings.root.parent != folder or settings.root.name == "..":
+        raise ConfigError(
+            f"the profile {settings.profile_name!r} names {settings.root}, which is no folder directly "
+            f"below {folder}; nothing was removed",
+            hint="give SPY_PROFILE a plain name, such as `sample`",
+        )
 
 
 def _drop_schema(settings: Settings, wait_s: float) -> bool:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
+import polars as pl
 import pytest
+from rich.console import Console
 
+from spy_assets.cli.database_tables import SIGNALS, ledger_table
 from spy_assets.settings import Settings
 from spy_assets.warehouse import TABLES
 from spy_assets_tests.cli.ledgers import DAYS
@@ -48,6 +53,45 @@ def test_view_shows_both_tables(spy, lake: Settings):
     shown = spy("--home", lake.home, "db", "view").stdout
     for words in ("signals", "BUY_CALL", "trades", "target", "98.7"):
         assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("width", "missing"), [(80, {"id"}), (50, {"id", "rule", "entry"}), (120, set())]
+)
+def test_a_narrow_view_drops_columns_and_breaks_no_cell(
+    spy, lake: Settings, monkeypatch: pytest.MonkeyPatch, width: int, missing: set[str]
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = spy("--home", lake.home, "db", "view").stdout
+    assert max(len(line) for line in shown.splitlines()) <= width
+    trades = shown[shown.index("trades") :]
+    assert "2018-06-25" in shown
+    assert re.search(r"2018-06-25 .*2018-06-28 .*98\.70", trades)
+    assert "null" not in shown
+    heading = trades.splitlines()[1].split()
+    assert not missing & set(heading)
+    assert ("without" in trades) == bool(missing)
+
+
+def test_cells_are_short(spy, lake: Settings):
+    shown = spy("--home", lake.home, "db", "view").stdout
+    ids = [row["signal_id"] for row in spy("--home", lake.home, "db", "signals", "--json").json]
+    assert all(name[:8] in shown and name not in shown for name in ids)
+    for words in ("60.0%", "49.4%", "98.70"):
+        assert words in shown
+
+
+def test_a_contract_of_many_legs_is_folded_and_whole():
+    name = "SPY* 181019 IC 267.5/272.5/293.5/298.5"
+    row = {"session": "2018-11-30", "action_name": "IRON_CONDOR", "confidence": 0.2345,
+           "display_symbol": name, "entry": -1234.5, "size": 12, "risk_verdict": "allowed",
+           "signal_id": "2b64362cba6ebb3b"}  # fmt: skip
+    console = Console(width=80, file=io.StringIO())
+    console.print(ledger_table(pl.DataFrame([row]), SIGNALS, 80, title="signals"))
+    lines = console.file.getvalue().splitlines()
+    start = lines[1].index("contract")
+    folded = "".join(line[start : start + 16].strip() for line in lines[3:6])
+    assert folded == name.replace("IC ", "IC")
 
 
 def test_signals_takes_the_last(spy, lake: Settings):

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import ast
 import threading
 from pathlib import Path
 
 import pytest
 
+from spy_assets import warehouse
 from spy_assets.settings import Settings
-from spy_assets.warehouse import WriteLock
+from spy_assets.warehouse import Warehouse, WriteLock
 from spy_assets.warehouse.locking import lock_path
+from spy_assets_tests.warehouse.frames import flip_a_bit
 
 
 def a_data_file(settings: Settings) -> Path:
     return max((Path(settings.lake_dir) / "market" / "daily_bars").glob("*.parquet"))
 
 
-def flip_a_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+def hints(path: Path) -> list[str]:
+    """What the errors of a module tell a person to do."""
+    found = [
+        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.keyword)
+    ]
+    values = [ast.walk(node.value) for node in found if node.arg == "hint"]
+    return [
+        part.value
+        for value in values
+        for part in value
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
 
 
 def rows(spy, home: Path) -> int:
@@ -39,7 +50,37 @@ def test_verify_names_a_flipped_bit(spy, own_lake: Settings):
     ran = spy("--home", own_lake.home, "verify")
     assert ran.code == 4
     assert "market.daily_bars" in ran.stderr
+    assert "`spy repair --forget`" in ran.stderr
     assert spy("--home", own_lake.home, "verify", "--json").json["ok"] is False
+
+
+@pytest.mark.fault(50)
+@pytest.mark.parametrize("command", ["maintain", "backup"])
+def test_damage_is_neither_merged_away_nor_backed_up(
+    spy, own_lake: Settings, tmp_path: Path, command: str
+):
+    flip_a_bit(a_data_file(own_lake))
+    words = [command] if command == "maintain" else [command, tmp_path / "copy"]
+    ran = spy("--home", own_lake.home, *words)
+    assert ran.code == 4
+    assert "`spy repair --forget`" in ran.stderr
+    assert spy("--home", own_lake.home, "verify").code == 4
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.fault(51)
+def test_every_command_names_the_way_back_to_a_catalogue(spy, own_lake: Settings):
+    own_lake.catalogue_path.write_bytes(b"not a database, " * 4096)
+    for command in (["verify"], ["db", "view"], ["doctor"]):
+        ran = spy("--home", own_lake.home, *command)
+        assert "`spy repair`" in " ".join((ran.stdout + ran.stderr).split())
+
+
+def test_no_hint_asks_a_person_to_call_python():
+    package = Path(warehouse.__file__).parent
+    texts = [text for path in package.glob("*.py") for text in hints(path)]
+    assert len(texts) > 20
+    assert [text for text in texts if "settings" in text or "force=" in text] == []
 
 
 def test_backup_then_restore_elsewhere(spy, lake: Settings, tmp_path: Path):
@@ -74,6 +115,17 @@ def test_repair_of_a_sound_lake_changes_nothing(spy, own_lake: Settings):
     ran = spy("--home", own_lake.home, "repair", "--json")
     assert ran.json["catalogue_restored_to"] is None
     assert ran.json["files"] == []
+
+
+@pytest.mark.fault(44)
+def test_repair_records_what_a_killed_writer_left(spy, own_lake: Settings):
+    with Warehouse.open(own_lake) as lake:
+        lake._connection.execute("INSERT INTO lake.market.rates (series) VALUES ('killed')")
+    refused = spy("--home", own_lake.home, "verify")
+    assert refused.code == 4
+    assert "`spy repair`" in refused.stderr
+    assert spy("--home", own_lake.home, "repair", "--json").json["recorded"] == 1
+    assert spy("--home", own_lake.home, "verify").code == 0
 
 
 @pytest.mark.fault(50)

@@ -86,6 +86,22 @@ def test_what_is_not_one_select_is_refused(spy, lake: Settings, query: str):
     assert ran.json["error"]["type"] == "UnsafeQuery"
 
 
+def test_a_pivot_over_named_values_is_answered(spy, lake: Settings):
+    pivot = "PIVOT market.daily_bars ON symbol IN ('SPY') USING count(*) AS n GROUP BY session"
+    ran = spy("--home", lake.home, "sql", "--json", pivot)
+    assert ran.json["columns"] == ["session", "SPY_n"]
+    assert sum(row["SPY_n"] for row in ran.json["rows"]) == 6
+
+
+def test_a_pivot_over_the_data_says_what_to_write_instead(spy, lake: Settings):
+    ran = spy(
+        "--home", lake.home, "sql", "--json", "PIVOT market.daily_bars ON symbol USING max(close)"
+    )
+    assert ran.json["error"]["type"] == "UnsafeQuery"
+    mend = ran.json["error"]["mend"].partition(": ")[2]
+    assert spy("--home", lake.home, "sql", "--json", mend).code == 0
+
+
 @pytest.mark.fault(62)
 def test_an_endless_query_is_stopped(spy, lake: Settings):
     endless = "SELECT count(*) FROM range(1000000) a, range(1000000) b"
@@ -151,6 +167,9 @@ def test_prompt_takes_many_lines_survives_errors_and_keeps_history(own_lake: Set
     assert "6" in terminal.until("1 row")
     terminal.type("SELECT oops;\n")
     terminal.until("WarehouseError")
+    terminal.type(".tables\n")
+    assert "market.daily_bars\r\n" in terminal.until("signals.latest  (view)")
+    terminal.until("spy> ")
     terminal.type(".schema ledger.fills\n")
     terminal.until("quote_kind")
     terminal.until("spy> ")

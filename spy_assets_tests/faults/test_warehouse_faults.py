@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from spy_assets.errors import CatalogueCorrupt, ChecksumMismatch, UnsafeQuery, WarehouseError
-from spy_assets.settings import Settings
+from spy_assets.settings import Settings, load_settings
 from spy_assets.warehouse import (
     Warehouse,
     WriteLock,
@@ -26,8 +29,9 @@ from spy_assets.warehouse import (
     run_query,
     verify,
 )
+from spy_assets.warehouse.copies import copies_dir, list_copies
 from spy_assets.warehouse.locking import lock_path
-from spy_assets_tests.warehouse.frames import BARS, NOW, bars
+from spy_assets_tests.warehouse.frames import BARS, NOW, bars, flip_a_bit
 from spy_assets_tests.warehouse.profiles import empty_profile, settings, warehouse
 
 __all__ = ["empty_profile", "settings", "warehouse"]
@@ -77,6 +81,79 @@ def test_disk_full_leaves_old_data_and_no_temporary_files(warehouse: Warehouse, 
     assert warehouse.history(BARS.name).equals(before)
     assert warehouse.write(BARS, bars(symbol="BIG"), ingested_at=NOW).inserted == 3
     assert verify(settings).ok
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Settings]:
+    """A profile on a file system of 4 MB of its own."""
+    made = load_settings(home=tmp_path)
+    made.root.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(made.root)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no `mount` on this machine")
+    if done.returncode != 0:
+        pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
+    yield made
+    # Lazily: DuckDB keeps a handle on the catalogue after a commit that failed.
+    subprocess.run(["umount", "-l", str(made.root)], check=True)
+
+
+def fill(settings: Settings, left: int) -> Path:
+    """Fill the profile's disk but for so many bytes."""
+    free = shutil.disk_usage(settings.root).free
+    filler = settings.root / "filler"
+    filler.write_bytes(bytes(max(0, free - left)))
+    return filler
+
+
+def big(symbol: str) -> pl.DataFrame:
+    return bars(2000, symbol=symbol)
+
+
+#: What has no room, and the room that is left: a share of the data file, and bytes.
+FULL = {
+    "anything": (0.0, 0, "writing market.daily_bars failed and was undone"),
+    "the data file": (0.5, 40_000, "No space left on device"),
+    "the commit": (1.0, 48_000, "(?s)failed and was undone.*commit.*full"),
+}
+
+
+@pytest.mark.fault(42)
+@pytest.mark.parametrize("without_room", FULL)
+def test_a_full_disk_undoes_the_write_and_the_next_one_succeeds(small_disk, without_room: str):
+    share, more, told = FULL[without_room]
+    with Warehouse.open(small_disk) as lake:
+        lake.write(BARS, big("OLD"), ingested_at=NOW)
+        before, files = lake.history(BARS.name), bar_files(small_disk)
+        size = max(path.stat().st_size for path in files)
+        filler = fill(small_disk, int(share * size) + more)
+        with pytest.raises(WarehouseError, match=told) as caught:
+            lake.write(BARS, big("NEW"), ingested_at=NOW)
+        assert "free disk space" in str(caught.value.hint)
+        assert bar_files(small_disk) == files
+        filler.unlink()
+        assert lake.history(BARS.name).equals(before)
+        assert lake.write(BARS, big("NEW"), ingested_at=NOW).inserted == 2000
+    assert verify(small_disk).ok
+
+
+@pytest.mark.fault(42)
+def test_a_full_disk_after_the_commit_loses_no_checksum(small_disk: Settings):
+    with Warehouse.open(small_disk) as lake:
+        lake.write(BARS, big("OLD"), ingested_at=NOW)
+        for path in copies_dir(small_disk).iterdir():
+            path.unlink()  # so that a whole copy is due, which has no room
+        filler = fill(small_disk, 220_000)
+        with pytest.raises(WarehouseError, match=r"cannot copy .*full"):
+            lake.write(BARS, big("NEW"), ingested_at=NOW)
+        assert rows_per_symbol(lake) == {"OLD": 2000, "NEW": 2000}
+        filler.unlink()
+        assert lake.write(BARS, big("NEW"), ingested_at=NOW).unchanged == 2000
+        snapshot = lake.snapshot_id()
+    assert verify(small_disk).ok
+    assert [copy[0] for copy in list_copies(small_disk)] == [snapshot]
 
 
 @pytest.mark.fault(43)
@@ -132,12 +209,6 @@ def test_a_second_writer_queues_and_finishes(settings: Settings):
     assert writer.wait(timeout=60) == 0
     with Warehouse.open(settings) as lake:
         assert rows_per_symbol(lake) == {"q0": 3, "q1": 3}
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.fixture
@@ -272,6 +343,11 @@ HOSTILE = [
     "EXPLAIN ANALYZE SELECT 1",
     "SELECT repeat('x', 2000000000)",
     "SELECT write_log('x')",
+    "PIVOT (FROM read_csv('{secret}')) ON password IN ('x') USING count(*)",
+    "PIVOT (FROM read_csv('{secret}')) ON password USING count(*)",
+    "PIVOT market.daily_bars ON symbol IN (SELECT content FROM read_text('{secret}')) USING max(close)",
+    "PIVOT market.daily_bars ON symbol IN ('SPY') USING max(getenv('HOME'))",
+    "CREATE TYPE x AS ENUM (SELECT symbol FROM market.daily_bars); SELECT 1",
 ]
 
 

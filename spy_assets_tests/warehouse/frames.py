@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
@@ -11,6 +12,13 @@ from spy_assets.warehouse.tables import TABLES
 BARS = TABLES["market.daily_bars"]
 DAY = date(2020, 1, 2)
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def flip_a_bit(path: Path) -> None:
+    """Damage a file as a failing disk does."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def bars(

@@ -5,11 +5,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import yaml
 
-from spy_assets.errors import ChecksumMismatch, ProfileMismatch, WarehouseError
+from spy_assets.dagster_home import prepare_dagster_home
+from spy_assets.errors import CatalogueCorrupt, ChecksumMismatch, ProfileMismatch, WarehouseError
 from spy_assets.settings import Settings, load_settings
-from spy_assets.warehouse import Warehouse, backup, restore, verify
-from spy_assets_tests.warehouse.frames import BARS, NOW, bars
+from spy_assets.warehouse import Warehouse, backup, restore, restore_catalogue, verify
+from spy_assets.warehouse.copies import list_copies
+from spy_assets_tests.warehouse.frames import BARS, NOW, bars, flip_a_bit
 
 
 @pytest.fixture
@@ -17,7 +20,11 @@ def saved(warehouse: Warehouse, settings: Settings, tmp_path: Path) -> Path:
     """A backup of a profile with bars, a Dagster home, and an MLflow database in use."""
     warehouse.write(BARS, bars(), ingested_at=NOW)
     (settings.dagster_home / "storage").mkdir(parents=True)
-    (settings.dagster_home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    prepare_dagster_home(settings)
+    for name in ("models/abc.npz", "incidents/i.json", "spool/r/record.json", "refetch/n.json"):
+        (settings.root / name).parent.mkdir(parents=True)
+        (settings.root / name).write_text(name)
+    settings.kill_file.write_text("stop")
     settings.mlruns_dir.mkdir()
     database = sqlite3.connect(settings.mlruns_dir / "mlflow.db")
     database.execute("PRAGMA journal_mode = WAL")
@@ -34,9 +41,71 @@ def test_lake_dagster_and_mlflow_come_back_together(saved: Path, warehouse, tmp_
     with Warehouse.open(other) as lake:
         assert lake.history(BARS.name).equals(warehouse.history(BARS.name))
     assert verify(other).ok
-    assert (other.dagster_home / "dagster.yaml").read_text().startswith("telemetry")
+    assert (other.root / "models/abc.npz").read_text() == "models/abc.npz"
+    assert {path.name for path in other.root.glob("[irs]*/**/*.json")} == {
+        "i.json",
+        "n.json",
+        "record.json",
+    }
+    assert other.kill_file.read_text() == "stop"
     runs = sqlite3.connect(other.mlruns_dir / "mlflow.db").execute("SELECT id FROM runs")
     assert runs.fetchall() == [("r1",)]
+
+
+def test_a_restored_dagster_writes_to_its_own_home(saved: Path, settings: Settings, tmp_path: Path):
+    text = (settings.dagster_home / "dagster.yaml").read_text()
+    other = load_settings(home=tmp_path / "o'ther")
+    restore(other, saved)
+    restored = yaml.safe_load((other.dagster_home / "dagster.yaml").read_text())
+    assert restored["storage"]["sqlite"]["base_dir"] == str(other.dagster_home)
+    assert str(settings.dagster_home) in text
+    assert restored["telemetry"] == yaml.safe_load(text)["telemetry"]
+
+
+def test_a_restored_catalogue_has_a_copy(saved: Path, warehouse: Warehouse, tmp_path: Path):
+    other = load_settings(home=tmp_path / "other")
+    snapshot = restore(other, saved)
+    assert [copy[0] for copy in list_copies(other)] == [snapshot]
+    other.catalogue_path.write_bytes(b"not a database")
+    assert restore_catalogue(other) == snapshot
+    with Warehouse.open(other) as lake:
+        assert lake.history(BARS.name).equals(warehouse.history(BARS.name))
+
+
+@pytest.mark.fault(50)
+@pytest.mark.parametrize("damage", ["corrupt", "missing"])
+def test_damage_is_not_backed_up(
+    warehouse: Warehouse, settings: Settings, tmp_path: Path, damage: str
+):
+    warehouse.write(BARS, bars(), ingested_at=NOW)
+    (file,) = (settings.root / "lake/market/daily_bars").glob("*.parquet")
+    flip_a_bit(file) if damage == "corrupt" else file.unlink()
+    with pytest.raises(ChecksumMismatch, match=f"{damage}: market.daily_bars .*{file.name}"):
+        backup(settings, tmp_path / "backup")
+    assert list(tmp_path.glob("backup*")) == []
+
+
+@pytest.mark.fault(51)
+def test_a_damaged_catalogue_is_not_backed_up(settings: Settings, tmp_path: Path):
+    content = bytearray(settings.catalogue_path.read_bytes())
+    content[8192:28_672] = bytes(range(256)) * 80
+    settings.catalogue_path.write_bytes(content)
+    with pytest.raises(CatalogueCorrupt):
+        backup(settings, tmp_path / "backup")
+    assert list(tmp_path.glob("backup*")) == []
+
+
+def test_a_halt_survives_a_restore_of_a_backup_without_one(settings: Settings, tmp_path: Path):
+    backup(settings, tmp_path / "backup")
+    settings.kill_file.write_text("stop")
+    restore(settings, tmp_path / "backup", force=True)
+    assert settings.kill_file.read_text() == "stop"
+
+
+def test_a_backup_of_another_profile_is_refused(saved: Path, tmp_path: Path):
+    other = load_settings(home=tmp_path / "other", profile="look")
+    with pytest.raises(ProfileMismatch, match="profile 'sample', not 'look'"):
+        restore(other, saved)
 
 
 def test_the_manifest_sums_every_file(saved: Path):

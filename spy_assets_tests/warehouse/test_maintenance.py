@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spy_assets.errors import NaiveTimestamp, SnapshotExpired
+from spy_assets.errors import ChecksumMismatch, NaiveTimestamp, SnapshotExpired
 from spy_assets.settings import Settings
 from spy_assets.warehouse import Warehouse, maintain, verify
-from spy_assets_tests.warehouse.frames import BARS, DAY, NOW, bars
+from spy_assets_tests.warehouse.frames import BARS, DAY, NOW, bars, flip_a_bit
 
 LATER = datetime.now(tz=UTC) + timedelta(days=30)
 
@@ -51,6 +51,36 @@ def test_files_that_nobody_knows_are_removed(warehouse, settings: Settings, snap
     stray.write_bytes(b"half")
     maintain(settings, keep=set(), now=LATER)
     assert not stray.exists()
+
+
+@pytest.mark.fault(50)
+@pytest.mark.parametrize("damage", ["corrupt", "missing"])
+def test_damage_is_refused_and_not_merged_away(
+    warehouse: Warehouse, settings: Settings, snapshots: list[int], damage: str
+):
+    files = sorted((settings.root / "lake/market/daily_bars").glob("*.parquet"))
+    flip_a_bit(files[2]) if damage == "corrupt" else files[2].unlink()
+    before, found = warehouse.snapshot_id(), verify(settings)
+    with pytest.raises(ChecksumMismatch, match=f"{damage}: market.daily_bars .*{files[2].name}"):
+        maintain(settings, keep=set(), now=LATER)
+    assert verify(settings) == found
+    assert [file.path for file in getattr(found, damage)] == [f"market/daily_bars/{files[2].name}"]
+    assert warehouse.snapshot_id() == before
+    assert set(files) - {files[2]} <= set(files[2].parent.glob("*.parquet"))
+
+
+def test_a_file_of_a_killed_writer_is_no_damage(warehouse: Warehouse, settings: Settings):
+    warehouse._connection.execute("INSERT INTO lake.market.rates (series) VALUES ('killed')")
+    assert len(verify(settings).unrecorded) == 1
+    maintain(settings, keep=set(), now=LATER)
+    assert verify(settings).ok
+
+
+def test_the_next_write_heals_what_a_killed_writer_left(warehouse: Warehouse, settings: Settings):
+    warehouse.write(BARS, bars(), ingested_at=NOW)
+    warehouse._connection.execute("INSERT INTO lake.market.rates (series) VALUES ('killed')")
+    assert warehouse.write(BARS, bars(), ingested_at=NOW).unchanged == 3
+    assert verify(settings).ok
 
 
 def test_a_naive_moment_is_refused(settings: Settings):

