@@ -174,7 +174,8 @@ def remove_profile(settings: Settings, *, keep_halt: bool = True, wait_s: float 
     Parameters
     ----------
     keep_halt
-        Keep the file KILL and the open incidents: data that is built anew ends no halt, and what
+        Keep the files KILL and RESUME and the open incidents: data that is built anew ends no
+        halt, renews none that a person ended, and what
         was told once is not told again.
     wait_s
         Longest wait for a writer to end, seconds.
@@ -188,7 +189,7 @@ def remove_profile(settings: Settings, *, keep_halt: bool = True, wait_s: float 
     """
     from spy_assets.warehouse.removal import removing_catalogue
 
-    kept = {settings.kill_file.name, INCIDENTS} if keep_halt else set()
+    kept = {settings.kill_file.name, settings.resume_file.name, INCIDENTS} if keep_halt else set()
     with removing_catalogue(settings, wait_s) as existed:
         doomed = _doomed(settings.root, kept)
         for path in doomed:

@@ -1,7 +1,8 @@
 """Every knob of the system, typed, from the environment (prefix ``SPY_``) or a ``.env`` file.
 
-Nested settings take two underscores: ``SPY_HTTP__TIMEOUT_S=5``. A wrong value, or a name that does not
-exist, is reported together with all the others, with what is allowed and the nearest name.
+Nested settings take two underscores: ``SPY_HTTP__TIMEOUT_S=5``; lists take commas, or JSON. A wrong
+value, or a name that does not exist, is reported together with all the others, with what is allowed and
+the nearest name.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from spy_assets import sessions
 from spy_assets.errors import ConfigError
 
 PREFIX = "SPY_"
@@ -30,12 +38,21 @@ ENV_FILE = ".env"
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "CATALOGUE")
 
 SourceName = Literal["sample", "files", "yfinance"]
-HISTORICAL_SOURCES: frozenset[str] = frozenset({"sample", "files"})
+#: First and last year of each source's history. ``None``: up to the present year.
+SPANS: dict[str, tuple[int, int | None]] = {
+    "sample": (1999, 2018),
+    "files": (1993, 2024),
+    "yfinance": (2010, None),
+}
+HISTORICAL_SOURCES = frozenset(name for name, (_, last) in SPANS.items() if last is not None)
+#: A profile is a folder, and in Postgres a schema.
+PROFILE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 #: ETFs, crypto and indices of the inventory (S3-37, S3-39), in one daily table.
 DEFAULT_SYMBOLS: tuple[str, ...] = (
     "SPY", "QQQ", "IWM", "RSP", "SMH", "TLT", "IEF", "SHY", "HYG", "LQD", "USO", "GLD", "EFA",
-    "XLK", "XLF", "XLE", "XLY", "XLP", "XLV", "XLI", "XLU", "XLB", "XLRE", "XLC", "SOXX",
+    "XLK", "XLF", "XLE", "XLY", "XLP", "XLV", "XLI", "XLU", "XLB", "XLRE", "XLC", "SOXX", "UUP",
+    "UVXY",
     "BTC-USD", "ETH-USD", "^GSPC", "^NDX",
 )  # fmt: skip
 
@@ -111,6 +128,24 @@ class LiveSettings(_Group):
     )
 
 
+def _json_or_text(value: Any) -> Any:
+    """What JSON says; text that is none stays text, for validation to judge with all the rest."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+class _Environment(EnvSettingsSource):
+    def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:  # noqa: ARG002
+        return _json_or_text(value)
+
+
+class _EnvFile(DotEnvSettingsSource):
+    def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:  # noqa: ARG002
+        return _json_or_text(value)
+
+
 class Settings(BaseSettings):
     """All settings. Paths are made absolute against ``home``."""
 
@@ -119,7 +154,9 @@ class Settings(BaseSettings):
     )
 
     source: SourceName = Field("sample", description="where market data comes from")
-    profile: str | None = Field(None, description="name of the data root; the source's by default")
+    profile: str | None = Field(
+        None, pattern=PROFILE_PATTERN, description="name of the data root; the source's by default"
+    )
     home: Path = Field(PROJECT_ROOT, description="folder that holds .spy/ and mlruns/")
     catalogue: SecretStr | None = Field(
         None, description="postgresql://… of the lake's catalogue; an SQLite file by default"
@@ -128,7 +165,9 @@ class Settings(BaseSettings):
     files_dir: Path | None = Field(None, description="root of the files source")
     calendar_overrides: Path | None = Field(None, description="CSV of unscheduled closures")
     symbol: str = Field("SPY", description="the traded underlying")
-    symbols: tuple[str, ...] = Field(DEFAULT_SYMBOLS, description="symbols of the daily table")
+    symbols: tuple[str, ...] = Field(
+        DEFAULT_SYMBOLS, description="symbols of the daily table, by commas or as JSON"
+    )
     as_of: date | None = Field(None, description="session to decide for; the last one by default")
     start_year: int | None = Field(None, ge=1990, le=2045, description="first year partition")
     signal_sessions: int = Field(60, ge=1, description="sessions that `spy run` signals on")
@@ -147,6 +186,28 @@ class Settings(BaseSettings):
     promotion: PromotionSettings = PromotionSettings()
     live: LiveSettings = LiveSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, ``.env``; a value that is no JSON is judged like any other."""
+        file = getattr(dotenv_settings, "env_file", None)
+        return init_settings, _Environment(settings_cls), _EnvFile(settings_cls, env_file=file)
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            raise ValueError("no JSON list; write names separated by commas, without brackets")
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
     @field_validator("home", "files_dir", "calendar_overrides")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -161,6 +222,22 @@ class Settings(BaseSettings):
     def historical(self) -> bool:
         """Whether the source ends in the past, so that live schedules have nothing to do."""
         return self.source in HISTORICAL_SOURCES
+
+    @property
+    def first_year(self) -> int:
+        """The first year partition."""
+        return self.start_year or SPANS[self.source][0]
+
+    @property
+    def last_day(self) -> date | None:
+        """The day with which a historical source ends, or None for a live one."""
+        year = SPANS[self.source][1]
+        return None if year is None else date(year, 12, 31)
+
+    @property
+    def clock_server(self) -> str | None:
+        """The server that the clock is held against; of a live source without one, its rates vendor."""
+        return self.live.clock_url or (None if self.historical else self.http.fred_url)
 
     @property
     def root(self) -> Path:
@@ -201,6 +278,11 @@ class Settings(BaseSettings):
     def kill_file(self) -> Path:
         """Trading halts while this file exists."""
         return self.root / "KILL"
+
+    @property
+    def resume_file(self) -> Path:
+        """Dated lines in it end a drawdown halt; see :class:`spy_assets.signals.risk.Watermark`."""
+        return self.root / "RESUME"
 
 
 #: Fields that must not be stored or shown.
@@ -271,7 +353,7 @@ def _unknown_names(environment: Mapping[str, str | None]) -> list[str]:
             continue
         if upper.startswith("SPY_DBT_") or upper == "SPY_ENV_FILE":  # set by us for the dbt profile
             continue
-        near = difflib.get_close_matches(upper, known, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(upper, [*known, *groups], n=1, cutoff=0.0)
         shown = _shown(upper, environment[name])
         lines.append(f"{name}={shown}: no such setting; nearest is {near[0]}")
     return lines
@@ -281,7 +363,15 @@ def _allowed(error: dict[str, Any]) -> str:
     context = error.get("ctx", {})
     if "expected" in context:
         return f"allowed: {context['expected']}"
-    return str(error["msg"])
+    if error["type"] == "string_pattern_mismatch":
+        return "allowed: letters, digits, _ and -, the first a letter or digit"
+    if error["type"] == "model_type":
+        group = f"{_name_of(error)}__"
+        names = ", ".join(name for name in known_names() if name.startswith(group))
+        return f"allowed: a JSON object; or set one by one: {names}"
+    if error["type"] == "tuple_type":
+        return "allowed: names separated by commas, or a JSON list"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _name_of(error: dict[str, Any]) -> str:
@@ -299,8 +389,39 @@ def _describe(error: dict[str, Any]) -> str:
     return text
 
 
+def _days_out_of_range(settings: Settings, last: date, why: str) -> Iterator[str]:
+    """Days and years that data do not have, which end with ``last``, or on which XNYS is closed."""
+    start, day, first = settings.start_year, settings.as_of, date(settings.first_year, 1, 1)
+    if start is not None and start > last.year:
+        yield f"SPY_START_YEAR={start}: allowed: 1990 to {last.year} ({last}: {why})"
+    elif day is not None and not first <= day <= last:
+        yield f"SPY_AS_OF={day}: allowed: sessions from {first} to {last} ({why})"
+    elif day is not None and not sessions.is_session(day):
+        near = f"{sessions.previous_session(day)} and {sessions.next_session(day)}"
+        yield f"SPY_AS_OF={day}: a {day:%A} on which XNYS is closed; nearest are {near}"
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Values that are fine by themselves and do not fit the others, the disk or the calendar.
+
+    Sets the calendar, by which the rest is judged.
+    """
+    if settings.source == "files" and settings.files_dir is None:
+        yield "SPY_FILES_DIR is not set, but SPY_SOURCE='files' reads from it"
+    closures = settings.calendar_overrides
+    try:
+        sessions.install_overrides({} if closures is None else sessions.read_overrides(closures))
+    except ConfigError as error:
+        yield f"SPY_CALENDAR_OVERRIDES: {error.message}; {error.hint}"
+    last = settings.last_day or sessions.CALENDAR_END
+    why = "the calendar" if settings.last_day is None else f"source {settings.source!r}"
+    yield from _days_out_of_range(settings, last, f"{why} ends")
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; keyword arguments win over the environment and ``.env``.
+
+    The calendar is set with them: unscheduled closures hold from here on, in every process.
 
     Raises
     ------
@@ -314,6 +435,7 @@ def load_settings(**overrides: Any) -> Settings:
     settings = None
     try:
         settings = Settings(_env_file=file, **overrides)
+        problems += _contradictions(settings)
     except ValidationError as error:
         told = {name.upper() for name in given}  # a wrong name among these is in the list already
         problems += [
@@ -321,15 +443,32 @@ def load_settings(**overrides: Any) -> Settings:
             for item in error.errors()
             if item["type"] != "extra_forbidden" or _name_of(dict(item)) not in told
         ]
-    if settings is not None and settings.source == "files" and settings.files_dir is None:
-        problems.append("SPY_FILES_DIR is not set, but SPY_SOURCE='files' reads from it")
     if problems or settings is None:
-        listing = "\n".join(f"  - {line}" for line in problems)
-        raise ConfigError(
-            f"{len(problems)} setting(s) are wrong:\n{listing}",
-            hint=f"mend them in the environment or {file}; .env.example lists them all",
-        )
+        raise _wrong(problems)
     return settings
+
+
+def require_past(settings: Settings, now: datetime) -> None:
+    """Refuse days of a live source that are still to come; what has ended is judged when it is read.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting and the last session that is decided.
+    """
+    last = sessions.last_decided_session(now)
+    problems = list(_days_out_of_range(settings, last, "the last decided session"))
+    if settings.last_day is None and problems:
+        raise _wrong(problems)
+
+
+def _wrong(problems: Sequence[str]) -> ConfigError:
+    listing = "\n".join(f"  - {line}" for line in problems)
+    file = os.environ.get("SPY_ENV_FILE", ENV_FILE)
+    return ConfigError(
+        f"{len(problems)} setting(s) are wrong:\n{listing}",
+        hint=f"mend them in the environment or {file}; .env.example lists them all",
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from spy_assets.sessions import decision_time, next_session, session_open
 if TYPE_CHECKING:
     import polars as pl
 
-    from spy_assets.errors import ModelError
     from spy_assets.evaluation.backtest import Venue
     from spy_assets.models.policy.train import Trading
     from spy_assets.models.policy.windows import Windows
@@ -22,6 +22,25 @@ if TYPE_CHECKING:
     from spy_assets.signals.paper import PaperSetup, Recorded
     from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse
+
+
+def cleared_halts(settings: Settings) -> tuple[date, ...]:
+    """Sessions at whose close a person let entries go on after a drawdown halt.
+
+    Each line of the file begins with the session as an ISO date, and says who and why; it is dated so
+    that sessions before it are decided as they were. A line without a date clears nothing.
+    """
+    file = settings.resume_file
+    lines = file.read_text().splitlines() if file.exists() else []
+    days = {_date_of(line) for line in lines}
+    return tuple(sorted(day for day in days if day is not None))
+
+
+def _date_of(line: str) -> date | None:
+    try:
+        return date.fromisoformat(line.split(maxsplit=1)[0])
+    except (ValueError, IndexError):
+        return None
 
 
 def desk(settings: Settings) -> Desk:
@@ -51,7 +70,14 @@ def paper_setup(settings: Settings) -> PaperSetup:
     from spy_assets.signals.paper import PaperSetup
 
     own = desk(settings)
-    return PaperSetup(settings.symbol, settings.source, own, settings.risk.capital, own.config)
+    return PaperSetup(
+        symbol=settings.symbol,
+        source=settings.source,
+        desk=own,
+        capital=settings.risk.capital,
+        config=own.config,
+        cleared=cleared_halts(settings),
+    )
 
 
 def trading(settings: Settings) -> Trading:
@@ -75,7 +101,25 @@ def market_path(
         where="symbol = ? AND session <= ?",
         params=(settings.symbol, session),
     )
-    return MarketPath.from_frame(rows)
+    return MarketPath.from_frame(with_growth(lake, rows, decision_time(session), snapshot=snapshot))
+
+
+def with_growth(
+    lake: Warehouse, rows: pl.DataFrame, moment: datetime, *, snapshot: int | None = None
+) -> pl.DataFrame:
+    """Rows of ``features.daily_15`` with the ``factor`` of their adjusted bars, as known at a moment.
+
+    A lake without adjusted bars says nothing of dividends: then there is no such column.
+    """
+    if "features.adjusted_bars" not in lake.tables():
+        return rows
+    factors = lake.read(
+        "features.adjusted_bars",
+        as_of=moment,
+        snapshot=snapshot,
+        columns=["symbol", "session", "factor"],
+    )
+    return rows.join(factors, on=["symbol", "session"], how="left")
 
 
 def windows(
@@ -136,25 +180,27 @@ def policy_of(lake: Warehouse, registry: Registry, champion: Champion) -> Champi
 
 def _registered_policy(registry: Registry, champion: Champion) -> ChampionPolicy:
     """As the registry alone knows it: a version that the lake has no record of, or cannot ask."""
-    from spy_assets.errors import ContractMismatch
+    from spy_assets.errors import ContractMismatch, ModelFileMismatch
+    from spy_assets.features.contracts import DAILY_15_PROXY_V1
     from spy_assets.signals.build import ChampionPolicy
 
-    known = registry.versions().filter(version=champion.version).row(0, named=True)
+    found = registry.versions().filter(version=champion.version)
+    if found.is_empty():
+        raise ModelFileMismatch(
+            f"{registry.name} has no version {champion.version!r}, which is champion",
+            hint="restore mlruns from a backup, or train that window again",
+        )
+    known = found.row(0, named=True)
     contract, sha256 = known["contract"], known["contract_sha256"]
     try:
         probabilities = registry.load(champion.version).probabilities
     except ContractMismatch as error:
-        probabilities = _refusing(error)
+        return replace(
+            ChampionPolicy.refusing(champion, error, DAILY_15_PROXY_V1),
+            contract=contract,
+            contract_sha256=sha256,
+        )
     return ChampionPolicy(champion, probabilities, contract, sha256)
-
-
-def _refusing(error: ModelError) -> Callable[..., Any]:
-    """A policy that cannot be asked, only refused."""
-
-    def refuse(*_observation_and_mask: object) -> Any:
-        raise error
-
-    return refuse
 
 
 def versions_of(

@@ -16,6 +16,7 @@ from spy_assets import clock
 from spy_assets.defs import account, judging
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import SourceUnavailable
+from spy_assets.sessions import decision_time
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
@@ -26,9 +27,15 @@ if TYPE_CHECKING:
 
 #: Rules about the moment of the decision, which no replay can reproduce.
 _OF_THE_MOMENT = frozenset({"kill_switch", "clock_skew", "source_outage"})
+#: Reasons that say that the champion could not be had, then or now.
+_WITHOUT_MODEL = ("model_error: ", "registry_unavailable: ")
+#: What a replay does not compare: where it read, under which settings, and the wording of the rules.
+_NOT_COMPARED = {"lake_snapshot", "settings_digest", "risk", "reasons"}
 _LONGEST_GAP = re.compile(r"longest gap (\d+)")
 #: Incident of the refresh job; while it is open, the source counts as out.
 REFRESH_INCIDENT = "run_failed:refresh_history"
+#: What signals report while that incident is open, and what follows from it: it is told already.
+_OF_AN_OUTAGE = frozenset({"source_outage", "stale_data", "missing_input"})
 
 
 def decide(lake: Warehouse, spy: SpyResource, days: Sequence[date]) -> list[Signal]:
@@ -47,7 +54,9 @@ def decide(lake: Warehouse, spy: SpyResource, days: Sequence[date]) -> list[Sign
 def decided_differently(lake: Warehouse, spy: SpyResource, days: Sequence[date]) -> list[str]:
     """Ids of recorded signals of ``days`` that come out differently from the snapshot they saw.
 
-    Signals that the kill file, the clock or an outage held are left out: those are not in the lake.
+    Left out is what cannot be asked again: signals that the kill file, the clock or an outage held,
+    those whose champion could not be had, then or now, and those of other settings (see
+    :func:`of_other_settings`).
     """
     from spy_assets.signals.paper import Recorded, decide_sessions
 
@@ -60,9 +69,9 @@ def decided_differently(lake: Warehouse, spy: SpyResource, days: Sequence[date])
         if not chosen or snapshot is None:
             continue
         before = ledger_rows(lake, settings.symbol, before=max(chosen), snapshot=snapshot)
-        recorded = {
-            one.session: Recorded(one.session, one.action, one.size, one.signal_id) for one in batch
-        } | account.standing_decisions(before)
+        recorded = {one.session: Recorded.of(one) for one in batch} | account.standing_decisions(
+            before
+        )
         again = decide_sessions(
             _market(lake, settings, list(chosen), snapshot),
             list(chosen),
@@ -73,15 +82,42 @@ def decided_differently(lake: Warehouse, spy: SpyResource, days: Sequence[date])
         changed += [
             chosen[one.session].signal_id
             for one in again
-            if not _held_by_the_moment(chosen[one.session])
+            if _comparable(one, chosen[one.session])
             and _decision(one) != _decision(chosen[one.session])
         ]
     return changed
 
 
+def of_other_settings(lake: Warehouse, settings: Settings, days: Sequence[date]) -> list[str]:
+    """Ids of recorded signals of ``days`` that were decided under other limits, costs or capital.
+
+    They stand as they are. Asked again, they may come out differently for that alone.
+    """
+    now, wanted = _settings_digest(settings), set(days)
+    return [
+        one.signal_id
+        for one in load_signals(lake, settings.symbol)
+        if one.session in wanted and one.settings_digest not in (None, now)
+    ]
+
+
+def _settings_digest(settings: Settings) -> str:
+    return account.paper_setup(settings).digest(settings.train.purge_sessions)
+
+
+def _comparable(again: Signal, recorded: Signal) -> bool:
+    """Whether both answer the same question, and were both able to."""
+    if recorded.settings_digest not in (None, again.settings_digest):
+        return False
+    return not (_held_by_the_moment(recorded) or _has_no_model(recorded) or _has_no_model(again))
+
+
+def _has_no_model(signal: Signal) -> bool:
+    return any(reason.startswith(_WITHOUT_MODEL) for reason in signal.reasons)
+
+
 def _decision(signal: Signal) -> dict[str, Any]:
-    """What was decided, without the snapshot and the wording of the rules."""
-    return signal.model_dump(exclude={"lake_snapshot", "risk", "reasons"})
+    return signal.model_dump(exclude=_NOT_COMPARED)
 
 
 def _held_by_the_moment(signal: Signal) -> bool:
@@ -132,28 +168,49 @@ def _market(
 def quality_flags(
     lake: Warehouse, symbol: str, days: Sequence[date], snapshot: int
 ) -> dict[date, tuple[str, ...]]:
-    """Flags of each session: rows withheld as errors, and minutes missing beyond the fill limit."""
+    """Flags of each session: rows withheld as errors, and minutes missing beyond the fill limit.
+
+    A row that was withheld is no flag any more once a good one has come in its place; of a session's
+    minutes the last count that was known at its decision time is the one.
+    """
     from spy_assets.market.gaps import FILL_LIMIT
 
     flags: defaultdict[date, set[str]] = defaultdict(set)
-    withheld = lake.execute(
-        f"SELECT session, reason FROM quarantine.rows AT (VERSION => {snapshot})"
-        " WHERE severity = 'error' AND dataset IN ('daily_bars', 'volatility')"
-        " AND symbol IN (?, 'VIX') AND session BETWEEN ? AND ?",
-        (symbol, min(days), max(days)),
-    )
-    for day, reason in withheld.iter_rows():
+    span = (symbol, min(days), max(days))
+    for day, reason in lake.execute(_WITHHELD.format(snapshot=snapshot), span).iter_rows():
         flags[day].add(f"quarantined:{reason}")
-    covered = lake.execute(
-        f"SELECT session, note FROM market.coverage AT (VERSION => {snapshot})"
-        " WHERE dataset = 'minute_bars' AND symbol = ? AND session BETWEEN ? AND ?",
-        (symbol, min(days), max(days)),
-    )
-    for day, note in covered.iter_rows():
+    counts = lake.execute(_COUNTED.format(snapshot=snapshot), span)
+    notes = {day: note for day, note, known in counts.iter_rows() if known <= decision_time(day)}
+    for day, note in notes.items():
         gap = _LONGEST_GAP.search(note or "")
         if gap and int(gap[1]) > FILL_LIMIT:
             flags[day].add(f"minute_gaps:{gap[1]}")
     return {day: tuple(sorted(found)) for day, found in flags.items()}
+
+
+_WITHHELD = """
+    WITH published AS (
+        SELECT 'daily_bars' AS dataset, symbol, session, max(ingested_at) AS newest
+        FROM market.daily_bars AT (VERSION => {snapshot}) GROUP BY ALL
+        UNION ALL
+        SELECT 'volatility', name, session, max(ingested_at)
+        FROM market.volatility AT (VERSION => {snapshot}) GROUP BY ALL
+    ),
+    withheld AS (
+        SELECT dataset, symbol, session, reason, ingested_at
+        FROM quarantine.rows AT (VERSION => {snapshot})
+        WHERE severity = 'error' AND dataset IN ('daily_bars', 'volatility')
+            AND symbol IN (?, 'VIX') AND session BETWEEN ? AND ?
+    )
+    SELECT withheld.session, withheld.reason
+    FROM withheld LEFT JOIN published USING (dataset, symbol, session)
+    WHERE published.newest IS NULL OR published.newest <= withheld.ingested_at
+"""
+_COUNTED = """
+    SELECT session, note, available_at FROM market.coverage AT (VERSION => {snapshot})
+    WHERE dataset = 'minute_bars' AND symbol = ? AND session BETWEEN ? AND ?
+    ORDER BY session, available_at, ingested_at
+"""
 
 
 def world(settings: Settings) -> World:
@@ -171,17 +228,15 @@ def world(settings: Settings) -> World:
 def _skew(settings: Settings) -> float | None:
     """How far the clock is off; infinite if the server that was named does not say.
 
-    A live source without a clock server of its own is asked through its rates vendor; if that one is
-    silent nothing was measured, and the verdict says so.
+    If a vendor that stands in for such a server is silent nothing was measured, and the verdict says so.
     """
-    named = settings.live.clock_url
-    url = named or (None if settings.historical else settings.http.fred_url)
+    url = settings.clock_server
     if url is None:
         return None
     try:
         return clock.clock_skew_s(url)
     except SourceUnavailable:
-        return None if named is None else float("inf")
+        return None if settings.live.clock_url is None else float("inf")
 
 
 def _outage(settings: Settings) -> str | None:
@@ -198,8 +253,9 @@ def ledger_rows(
     """What the account needs of each recorded signal up to ``before``."""
     at = "" if snapshot is None else f" AT (VERSION => {snapshot})"
     rows = lake.execute(
-        f"SELECT signal_id, session, action, size, ingested_at FROM ledger.signals{at}"
-        " WHERE symbol = ? AND session <= ? ORDER BY session, ingested_at, signal_id",
+        "SELECT signal_id, session, action, action_name, size, probabilities, ingested_at"
+        f" FROM ledger.signals{at} WHERE symbol = ? AND session <= ?"
+        " ORDER BY session, ingested_at, signal_id",
         (symbol, before),
     )
     return list(rows.iter_rows(named=True))
@@ -229,16 +285,21 @@ def record_signals(lake: Warehouse, signals: Sequence[Signal], spy: SpyResource)
 
 
 def alert(signals: Sequence[Signal], spy: SpyResource) -> None:
-    """One alert per incident that a signal reports; what none reports any more is over."""
+    """One alert per incident that a signal reports; what none reports any more is over.
+
+    An outage of the source is one incident, that of the refresh, however many rules it holds.
+    """
     from spy_assets.alerts import alerter
     from spy_assets.signals.incidents import incidents_of, is_signal_incident
 
     incidents = [one for signal in signals for one in incidents_of(signal)]
     sender = alerter(spy.settings)
     present = {one.key for one in incidents}
-    for known in sender.open_incidents():
-        key = known["key"]
+    known = {body["key"] for body in sender.open_incidents()}
+    for key in known:
         if key not in present and is_signal_incident(key, spy.settings.symbol):
             sender.resolve(key)
     for one in incidents:
+        if REFRESH_INCIDENT in known and one.key.partition(":")[0] in _OF_AN_OUTAGE:
+            continue
         sender.send(key=one.key, title=one.title, text=one.detail, now=spy.utc_now())

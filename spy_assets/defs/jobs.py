@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from spy_assets.warehouse import Warehouse
 
 
-#: Light assets run in one process (0.2 s each); training gets a process of its own, so that a
-#: crash or a full memory ends that run only.
+#: One process a run: light assets take 0.2 s each. Training runs in its run's process too: a process
+#: per run under the daemon, the caller's own under `spy run`. With `memory_limit_mb` each seed has a
+#: child of its own, so that running out of memory ends that training only.
 IN_PROCESS = dg.in_process_executor
 
 MINUTES = dg.AssetSelection.assets(["market", "minute_bars"])

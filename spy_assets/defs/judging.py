@@ -156,20 +156,26 @@ def register_spooled(
 
 
 def version_of_partition(registry: Registry, partition: str) -> str:
-    """The newest registered version of a training window.
+    """The version that the last training of a window gave: the challenger, if it is of that window.
+
+    It need not be the newest: a training that ends in a policy that is registered already gives that
+    version again. If the challenger is of another window by now, it is the newest of this one.
 
     Raises
     ------
     ModelFileMismatch
         If none is registered.
     """
+    import polars as pl
+
     found = registry.versions().filter(partition=partition)
     if found.is_empty():
         raise ModelFileMismatch(
             f"{registry.name} has no version trained for {partition}",
             hint=f"materialize models/{MODEL} for {partition}",
         )
-    return str(found["version"][-1])
+    challenger = found.filter(pl.col("aliases").list.contains("challenger"))
+    return str((found if challenger.is_empty() else challenger)["version"][-1])
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
     retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
     freshness_policy=freshness.WEEKLY,
     pool=TRAINING_POOL,
-    code_version="1",
+    code_version="2",
 )
 def ppo_daily(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
@@ -196,7 +196,7 @@ def _training_metadata(selection: "Selection") -> dict[str, Any]:
             description="Net out-of-sample P&L is above zero and above the champion, with confidence.",
         )
     ],
-    code_version="1",
+    code_version="2",
 )
 def evaluation(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
     """Run challenger, champion and baselines over the validation window; record results and verdict.

@@ -17,6 +17,9 @@ UTC = "UTC"
 NEW_YORK = "America/New_York"
 #: Five minutes after the decision time, so that a vendor that is late by seconds is not missed.
 AFTER_DECISION = "5 22 * * *"
+#: The session's key appears at 22:00; minutes come before the refresh, so that the signal that follows
+#: it sees their gaps.
+BEFORE_REFRESH = "1 22 * * *"
 #: Days of January in which rows of the old year may still come out.
 LATE_ROWS_DAYS = 7
 
@@ -91,7 +94,7 @@ def _years_of(session: date) -> list[dg.RunRequest]:
 
 @dg.schedule(
     job=jobs.refresh_minutes,
-    cron_schedule="15 22 * * *",
+    cron_schedule=BEFORE_REFRESH,
     execution_timezone=UTC,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="After each close: the session's one-minute bars, which vendors keep for days only.",

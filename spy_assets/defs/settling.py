@@ -123,6 +123,7 @@ def holdout_report(
     lake.ensure(TABLES["ledger.signals"])
     recorded = account.standing_decisions(ledger_rows(lake, settings.symbol, before=through))
     versions = account.versions_of(lake, "features.daily_15", settings.symbol)
+    versions = account.with_growth(lake, versions, decision_time(through))
     setup = account.paper_setup(settings)
     paper = settle(versions, recorded, through, setup)
     if paper is None or len(paper.path) < _LEAST_SESSIONS:

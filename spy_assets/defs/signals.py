@@ -53,7 +53,7 @@ EARLIER_SIGNALS = dg.TimeWindowPartitionMapping(
             "replays_equal",
             asset=["signals", "daily_signal"],
             description="A recorded signal comes out the same from the snapshot that it saw; else code "
-            "or settings changed since. The record stands either way.",
+            "changed since. The record stands either way. Signals made under other settings are named.",
         ),
         dg.AssetCheckSpec(
             "decided",
@@ -70,6 +70,7 @@ def daily_signal(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Mate
     days = [date.fromisoformat(key) for key in context.partition_keys]
     with spy.warehouse() as lake:
         changed = deciding.decided_differently(lake, spy, days)
+        others = deciding.of_other_settings(lake, spy.settings, days)
         signals = deciding.decide(lake, spy, days)
         recorded = {one.signal_id for one in deciding.load_signals(lake, spy.settings.symbol)}
         new = [signal for signal in signals if signal.signal_id not in recorded]
@@ -82,17 +83,20 @@ def daily_signal(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Mate
     )
     return dg.MaterializeResult(
         metadata=write_metadata(results[0]) | {"sessions": len(signals), "new": len(new)},
-        check_results=[_replays_equal(changed), _decided(signals)],
+        check_results=[_replays_equal(changed, others), _decided(signals)],
     )
 
 
-def _replays_equal(changed: list[str]) -> dg.AssetCheckResult:
+def _replays_equal(changed: list[str], others: list[str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=dg.AssetKey(["signals", "daily_signal"]),
         check_name="replays_equal",
         passed=not changed,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"decided_differently": ", ".join(changed[:20]) or "none"},
+        metadata={
+            "decided_differently": ", ".join(changed[:20]) or "none",
+            "settings_changed_since": ", ".join(others[:20]) or "none",
+        },
     )
 
 
@@ -138,7 +142,7 @@ def _decided(signals: "list[Signal]") -> dg.AssetCheckResult:
             description="Change of cash and marks equals the sum of trade P&L and of ledger entries.",
         )
     ],
-    code_version="1",
+    code_version="2",
 )
 def outcomes(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
     """Replay the account through the run's last session and settle what closed in its sessions."""

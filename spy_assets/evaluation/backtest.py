@@ -37,9 +37,9 @@ Mask = npt.NDArray[np.bool_]
 Probabilities = Callable[[Observation, Mask], npt.NDArray[np.float64]]
 #: Gives the action; it sees nothing but the observation and the mask.
 Act = Callable[[Observation, Mask], int]
-#: Says whether the account may make this entry now; the last argument is its peak equity so far, in
-#: dollars. The risk layer is one.
-EntryFilter = Callable[[DailySimulator, int, float], bool]
+#: Says whether the account may make this entry now; the last argument is its equity so far, in
+#: dollars, the capital first. The risk layer is one.
+EntryFilter = Callable[[DailySimulator, int, Sequence[float]], bool]
 
 #: Ledger kinds that are costs.
 COST_KINDS = frozenset({"commission", "spread", "slippage"})
@@ -180,7 +180,7 @@ def run_policy(
     simulator = venue.simulator()
     equity, decisions = [simulator.value], []
     while not simulator.done:
-        decision = _decide(simulator, act, entry_filter, max(equity))
+        decision = _decide(simulator, act, entry_filter, equity)
         decisions.append(decision)
         simulator.step(decision.action)
         equity.append(simulator.value)
@@ -214,13 +214,16 @@ def _rate(
 
 
 def _decide(
-    simulator: DailySimulator, act: Act, entry_filter: EntryFilter | None, peak: float
+    simulator: DailySimulator,
+    act: Act,
+    entry_filter: EntryFilter | None,
+    equity: Sequence[float],
 ) -> Decision:
     mask = simulator.mask()
     requested = act(simulator.observe(), mask) if simulator.observation_valid else HOLD
     action = requested
     if requested in ENTRIES and entry_filter is not None:
-        action = requested if entry_filter(simulator, requested, peak) else HOLD
+        action = requested if entry_filter(simulator, requested, equity) else HOLD
     allowed = tuple(int(number) for number in np.flatnonzero(mask))
     return Decision(simulator.session, action, requested, allowed)
 

@@ -1,7 +1,8 @@
 """What anybody can do without a model; a result means nothing until it stands beside these.
 
     cash                    nothing, ever
-    buy_and_hold            all capital in shares, first open to last close, with their spread
+    buy_and_hold            all capital in shares, first open to last close, with their spread,
+                            dividends reinvested; ``buy_and_hold_price_only`` where they are unknown
     random_same_rate        entries and exits at the challenger's own rates, structure by chance
     always_<structure>      the same structure whenever the account is flat
 
@@ -33,6 +34,7 @@ from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD
 
 CASH: Final = "cash"
 BUY_AND_HOLD: Final = "buy_and_hold"
+PRICE_ONLY: Final = "buy_and_hold_price_only"
 RANDOM: Final = "random_same_rate"
 DEFAULT_SEEDS: Final = (0, 1, 2, 3, 4)
 #: Half the quoted spread of SPY shares, dollars: it has been one cent wide since decimals (2001).
@@ -53,7 +55,8 @@ def run_baselines(
     seeds
         Seeds of the random baseline, whose runs are averaged.
     """
-    results = {CASH: cash(venue), BUY_AND_HOLD: buy_and_hold(venue)}
+    held = buy_and_hold(venue)
+    results = {CASH: cash(venue), held.name: held}
     if challenger is not None:
         results[RANDOM] = random_same_rate(venue, challenger, seeds=seeds)
     for action in ENTRIES:
@@ -69,15 +72,24 @@ def cash(venue: Venue) -> BacktestResult:
 
 
 def buy_and_hold(venue: Venue) -> BacktestResult:
-    """Buy whole shares at the first open after the decision, sell at the last close."""
+    """Buy whole shares at the first open after the decision, sell at the last close: total return.
+
+    Shares grow by the path's factor, so that a dividend is reinvested at the close before its ex-date
+    and a split is no loss; what goes ex on the first morning is not received any more. Where a factor
+    is unknown the result is of prices alone, and is called :data:`PRICE_ONLY`.
+    """
     first, path = venue.start + 1, venue.path
+    growth = path.factor[first : venue.end] / path.factor[first]
+    total = bool(np.isfinite(growth).all())
     price = float(path.open[first]) + SHARE_HALF_SPREAD
-    shares = venue.capital // price
-    value = venue.capital - shares * price + shares * path.close[first : venue.end]
-    cost = shares * SHARE_HALF_SPREAD
-    value[-1] -= cost
+    bought = venue.capital // price
+    shares = bought * (growth if total else np.ones(len(growth)))
+    value = venue.capital - bought * price + shares * path.close[first : venue.end]
+    value[-1] -= shares[-1] * SHARE_HALF_SPREAD
     equity = np.concatenate(([venue.capital], value))
-    return BacktestResult(BUY_AND_HOLD, venue.sessions, equity, (), (), 2 * cost)
+    cost = float(bought + shares[-1]) * SHARE_HALF_SPREAD
+    name = BUY_AND_HOLD if total else PRICE_ONLY
+    return BacktestResult(name, venue.sessions, equity, (), (), cost)
 
 
 def random_same_rate(

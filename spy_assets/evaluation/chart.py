@@ -25,6 +25,7 @@ _NAME_STEP: Final = 15.0
 #: Strategy -> CSS colour, width, dash; the others are thin and grey.
 _LOOKS: Final = {
     "buy_and_hold": ("var(--hold)", 1.6, ""),
+    "buy_and_hold_price_only": ("var(--hold)", 1.6, ""),
     "random_same_rate": ("var(--random)", 1.6, "6 3"),
     "cash": ("var(--cash)", 1.2, "2 3"),
 }

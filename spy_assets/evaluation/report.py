@@ -243,7 +243,7 @@ def _trades(trades: Iterable[Trade]) -> str:
         return "<p>None.</p>"
     heads = (
         "decided", "structure", "entry", "exit", "why", "units", "paid", "got back", "costs", "P&L",
-        "of premium",
+        "of risk",
     )  # fmt: skip
     return _table(heads, rows, text=range(5))
 

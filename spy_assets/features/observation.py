@@ -119,11 +119,15 @@ def portfolio_dimensions(
     value: float,
     initial_capital: float,
     structure: str | None = None,
-    pnl_fraction: float = 0.0,
+    pnl: float = 0.0,
+    capital_at_risk: float = 1.0,
     sessions_held: int = 0,
     max_holding: int = 5,
 ) -> dict[str, float]:
     """Return the five portfolio dimensions of `daily_15_proxy_v1` for the state of an account.
+
+    The simulator calls this at every close, and the simulator's account is the one in training,
+    backtest and live signals alike: there is no second definition.
 
     Parameters
     ----------
@@ -131,10 +135,11 @@ def portfolio_dimensions(
         Account value now and at the start, dollars.
     structure
         Name of the open structure, or None.
-    pnl_fraction
-        Open profit as a fraction of the entry cost.
+    pnl, capital_at_risk
+        Open profit after costs so far, and what the position can lose, dollars: for a debit what it
+        cost to enter, for a credit its maximum loss.
     sessions_held, max_holding
-        Sessions since the entry, and the limit.
+        Closes at which the position was open, and the most that are allowed.
 
     Raises
     ------
@@ -150,6 +155,6 @@ def portfolio_dimensions(
         "balance": min(max(value / (2.0 * initial_capital), 0.0), 1.0),
         "has_position": 0.0 if structure is None else 1.0,
         "position_type": 0.0 if structure is None else POSITION_TYPE_CODES[structure],
-        "unrealized_pnl": min(max(pnl_fraction + 0.5, 0.0), 1.0),
+        "unrealized_pnl": min(max(pnl / capital_at_risk + 0.5, 0.0), 1.0),
         "holding_time": min(max(sessions_held / max_holding, 0.0), 1.0),
     }

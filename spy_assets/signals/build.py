@@ -19,7 +19,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from spy_assets.errors import ContractMismatch, ModelError, NonFiniteOutput
+from spy_assets.errors import (
+    ContractMismatch,
+    ModelError,
+    NonFiniteOutput,
+    RegistryUnavailable,
+)
 from spy_assets.evaluation.backtest import choose_action
 from spy_assets.features.contracts import DAILY_15_PROXY_V1, ObservationContract
 from spy_assets.features.observation import (
@@ -28,10 +33,12 @@ from spy_assets.features.observation import (
     missing_reasons,
 )
 from spy_assets.options.structures import Leg
+from spy_assets.signals.calibration import Calibration
 from spy_assets.signals.champion import Champion
 from spy_assets.signals.contract import (
     NO_MODEL,
     Basis,
+    ConfidenceKind,
     MarketView,
     RiskVerdict,
     Signal,
@@ -46,7 +53,7 @@ from spy_assets.signals.setup import (
     closing_setup,
     entry_setup,
 )
-from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, HOLD
+from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD
 from spy_assets.simulator.book import DailyConfig
 from spy_assets.simulator.costs import CostModel
 from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules
@@ -57,6 +64,7 @@ MODEL_NAME: Final = "ppo_daily"
 _MODEL_CAUSES: Final[Mapping[type[ModelError], str]] = {
     NonFiniteOutput: "model_output_not_finite",
     ContractMismatch: "contract_mismatch",
+    RegistryUnavailable: "registry_unavailable",
 }
 
 #: What a reader must know about a source, said on every signal made from it.
@@ -120,6 +128,17 @@ class ChampionPolicy:
     contract: str
     contract_sha256: str
 
+    @classmethod
+    def refusing(
+        cls, champion: Champion, error: ModelError, contract: ObservationContract
+    ) -> ChampionPolicy:
+        """A champion that cannot be asked: its file is lost or broken, or the registry is away."""
+
+        def refuse(*_observation_and_mask: object) -> npt.NDArray[np.float64]:
+            raise error
+
+        return cls(champion, refuse, contract.name, contract.sha256)
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -169,11 +188,14 @@ def build_signal(
     desk: Desk,
     *,
     lake_snapshot: int | None = None,
+    calibration: Calibration | None = None,
+    settings_digest: str | None = None,
 ) -> Signal:
     """Decide for one symbol at one time.
 
     The same arguments give the same signal, byte for byte. Whatever is missing, stale or broken
-    gives HOLD with the reason first in ``reasons``; nothing is raised for it.
+    gives HOLD with the reason first in ``reasons``; nothing is raised for it. ``calibration`` only
+    says what confidence is shown: the rules go by the policy's own probability, as in a backtest.
     """
     answer = _ask(market, account, policy, desk)
     setup = _setup(answer.action, market, account, desk)
@@ -193,7 +215,9 @@ def build_signal(
         setup = NO_SETUP
     size = account.held_quantity if action == CLOSE else verdict.size
     decided = _Decided(answer, action, setup, verdict, size)
-    return _assemble(market, policy, desk, decided, lake_snapshot)
+    signal = _assemble(market, policy, desk, decided, calibration)
+    circumstances = {"lake_snapshot": lake_snapshot, "settings_digest": settings_digest}
+    return signal.model_copy(update=circumstances)
 
 
 def _ask(
@@ -270,9 +294,10 @@ def _assemble(
     policy: ChampionPolicy | None,
     desk: Desk,
     decided: _Decided,
-    lake_snapshot: int | None,
+    calibration: Calibration | None,
 ) -> Signal:
     answer, action, setup = decided.answer, decided.action, decided.setup
+    confidence, kind = _confidence(answer, calibration)
     champion = policy.champion if policy else None
     model = champion.model if champion else MODEL_NAME
     version = champion.version if champion else NO_MODEL
@@ -298,8 +323,8 @@ def _assemble(
         display_symbol=setup.display_symbol.replace(market.symbol, market.display_name, 1),
         legs=setup.legs,
         probabilities=answer.probabilities,
-        confidence=answer.confidence,
-        confidence_kind="masked_policy_probability" if answer.asked else "none",
+        confidence=confidence,
+        confidence_kind=kind,
         entry=setup.entry,
         stop=setup.stop,
         target=setup.target,
@@ -315,8 +340,18 @@ def _assemble(
         quality_flags=_flags(market.row),
         notices=_notices(market, champion),
         state_vector=answer.observation,
-        lake_snapshot=lake_snapshot,
     )
+
+
+def _confidence(
+    answer: _Answer, calibration: Calibration | None
+) -> tuple[float | None, ConfidenceKind]:
+    """Give the confidence that is shown, and what it is; only entries have a profit to be sure of."""
+    if not answer.asked or answer.confidence is None:
+        return None, "none"
+    if calibration is None or answer.action not in ENTRIES:
+        return answer.confidence, "masked_policy_probability"
+    return calibration(answer.confidence), "calibrated"
 
 
 def _reasons(answer: _Answer, verdict: RiskVerdict, action: int) -> tuple[str, ...]:

@@ -6,10 +6,17 @@ dollars per share: positive is a debit paid, negative a credit received. ``max_p
 the quoted legs. ``size`` counts units. Levels of the underlying stand in ``spot_levels``. Times
 are UTC.
 
-``confidence`` is the probability that the policy, under the action mask, gives the action that it
-chose (``requested_action``); it is a probability of acting, not of profit. How far the two agree is
-measured on settled outcomes (``signals.statistics``: Brier score and calibration error). An entry
-that a risk rule blocks becomes HOLD and keeps ``requested_action`` and ``confidence``.
+``confidence`` is what ``confidence_kind`` says. ``calibrated`` is the probability that the entry ends
+with a profit, fitted on the trades that had closed by then
+(:mod:`spy_assets.signals.calibration`). Until there are enough of them, and for HOLD and CLOSE, which
+have no outcome, it is ``masked_policy_probability``: what the policy, under the action mask, gives
+the action that it chose (``requested_action``), a probability of acting, not of profit, which always
+stands in ``probabilities`` too. How good either is is measured on settled outcomes
+(``signals.statistics``: Brier score and calibration error). An entry that a risk rule blocks becomes
+HOLD and keeps ``requested_action`` and ``confidence``.
+
+``settings_digest`` names the limits, costs, clock and capital of the desk that decided; a replay under
+others is another question, not another answer.
 
 The id is a hash of symbol, ``as_of``, model version and contract versions, so a replay is the same
 signal. ``decision_digest`` says whether two signals with one id also decided the same.
@@ -34,7 +41,9 @@ NOT_ENTRIES: Final = frozenset({"HOLD", "CLOSE"})
 
 QuoteKind = Literal["surface", "chain"]
 Basis = Literal["gate", "bootstrap", "none"]
-ConfidenceKind = Literal["masked_policy_probability", "none"]
+ConfidenceKind = Literal["masked_policy_probability", "calibrated", "none"]
+#: What does not belong to the decision itself.
+_CIRCUMSTANCES: Final = frozenset({"lake_snapshot", "settings_digest"})
 
 
 class _Frozen(BaseModel):
@@ -155,6 +164,7 @@ class Signal(_Frozen):
     notices: tuple[str, ...] = ()
     state_vector: tuple[float | None, ...] = ()
     lake_snapshot: int | None = None
+    settings_digest: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Signal:
@@ -181,6 +191,11 @@ class Signal(_Frozen):
         """True when the model wanted to open a position, whether or not a risk rule blocked it."""
         return self.requested_action is not None and self.requested_action not in NOT_ENTRIES
 
+    @property
+    def policy_probability(self) -> float | None:
+        """What the policy itself gave the action that it chose; ``None`` if it was not asked."""
+        return self.probabilities.get(self.requested_action or "")
+
     def to_json(self) -> str:
         """Write the whole contract as JSON with sorted keys: same signal, same bytes."""
         return _dumps(self.model_dump(mode="json"))
@@ -191,8 +206,8 @@ class Signal(_Frozen):
         return cls.model_validate_json(text)
 
     def decision_digest(self) -> str:
-        """SHA-256 of everything but the lake snapshot: equal digests mean the same decision."""
-        body = self.model_dump(mode="json", exclude={"lake_snapshot"})
+        """SHA-256 of everything but snapshot and settings: equal digests, the same decision."""
+        body = self.model_dump(mode="json", exclude=set(_CIRCUMSTANCES))
         return hashlib.sha256(_dumps(body).encode()).hexdigest()
 
     def to_row(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from spy_assets.signals.contract import Signal
 TITLES: Final = {
     "model_output_not_finite": "The model's output is not usable",
     "model_error": "The model does not answer",
+    "registry_unavailable": "The model registry does not answer",
     "contract_mismatch": "The model was trained on another observation",
     "missing_input": "An input of the model is missing",
     "kill_switch": "Trading is halted",
@@ -25,7 +26,13 @@ TITLES: Final = {
 }
 
 _OF_A_MODEL: Final = frozenset(
-    {"model_output_not_finite", "model_error", "contract_mismatch", "stale_model"}
+    {
+        "model_output_not_finite",
+        "model_error",
+        "registry_unavailable",
+        "contract_mismatch",
+        "stale_model",
+    }
 )
 
 

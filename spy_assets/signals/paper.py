@@ -10,6 +10,8 @@ market is rebuilt for the sessions before the revision; otherwise one walk serve
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -19,8 +21,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from spy_assets.errors import ModelError
 from spy_assets.evaluation.backtest import COST_KINDS, BacktestResult, Decision
-from spy_assets.features.contracts import DAILY_15_PROXY_V1
+from spy_assets.features.observation import portfolio_dimensions
 from spy_assets.sessions import decision_time
 from spy_assets.signals.build import (
     AccountInput,
@@ -29,9 +32,10 @@ from spy_assets.signals.build import (
     MarketInput,
     build_signal,
 )
+from spy_assets.signals.calibration import MIN_TRADES, Calibration, calibrate
 from spy_assets.signals.champion import Champion, champion_effective_at
 from spy_assets.signals.contract import MarketView, Signal
-from spy_assets.signals.risk import AccountState, Conditions
+from spy_assets.signals.risk import AccountState, Conditions, Watermark
 from spy_assets.simulator.actions import HOLD, N_ACTIONS
 from spy_assets.simulator.book import DailyConfig
 from spy_assets.simulator.daily import DailySimulator
@@ -42,17 +46,31 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Recorded:
-    """A decision that stands in the ledger."""
+    """A decision that stands in the ledger, and the policy's own probability of it."""
 
     session: date
     action: int
     size: int
     signal_id: str = ""
+    probability: float | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Recorded:
         """Read the columns of ``ledger.signals``."""
-        return cls(row["session"], int(row["action"]), int(row["size"] or 0), row["signal_id"])
+        given = json.loads(row.get("probabilities") or "{}")
+        return cls(
+            row["session"],
+            int(row["action"]),
+            int(row["size"] or 0),
+            row["signal_id"],
+            given.get(row.get("action_name")),
+        )
+
+    @classmethod
+    def of(cls, signal: Signal) -> Recorded:
+        """What the ledger keeps of a signal."""
+        probability = signal.probabilities.get(signal.action_name)
+        return cls(signal.session, signal.action, signal.size, signal.signal_id, probability)
 
 
 @dataclass
@@ -68,13 +86,26 @@ class SignalSize:
 
 @dataclass(frozen=True)
 class PaperSetup:
-    """What a paper account starts with."""
+    """What a paper account starts with.
+
+    ``cleared`` are the sessions from whose close on a person has let entries be made again after a
+    drawdown halt; ``calibrate_from`` is the number of closed trades that calibrate the confidence.
+    """
 
     symbol: str
     source: str
     desk: Desk
     capital: float
     config: DailyConfig = field(default_factory=DailyConfig)
+    cleared: tuple[date, ...] = ()
+    calibrate_from: int = MIN_TRADES
+
+    def digest(self, purge_sessions: int) -> str:
+        """Sixteen hex digits of a SHA-256 over all settings that decide with the model."""
+        desk = self.desk
+        parts = (desk.limits, desk.costs, desk.rules, desk.config, self.config, self.capital)
+        text = "|".join([*map(repr, parts), desk.contract.sha256, str(purge_sessions)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class PaperAccount:
@@ -99,7 +130,9 @@ class PaperAccount:
             config=replace(setup.config, sizing=self._size),
             close_at_end=False,
         )
-        self.peak = setup.capital
+        self.mark = Watermark(setup.capital)
+        self._cleared = frozenset(setup.cleared)
+        self._calibrate_from = setup.calibrate_from
         self._equity = [setup.capital]
         self._decisions: list[Decision] = []
 
@@ -112,9 +145,12 @@ class PaperAccount:
         if simulator.done:
             simulator.decide(action)
             return
+        before = simulator.session
         simulator.step(action)
         self._equity.append(simulator.value)
-        self.peak = max(self.peak, simulator.value)
+        self.mark.add(simulator.value)
+        if any(before < day <= simulator.session for day in self._cleared):
+            self.mark = Watermark(simulator.value)
 
     def walk_to(self, session: date, recorded: Mapping[date, Recorded]) -> None:
         """Follow the recorded decisions up to the close of ``session``; none recorded is HOLD."""
@@ -143,19 +179,31 @@ class PaperAccount:
             costs=costs,
         )
 
+    def calibration(self, recorded: Mapping[date, Recorded]) -> Calibration | None:
+        """What the trades that closed so far say about the policy's probabilities."""
+        decided = [(recorded.get(trade.decision_session), trade) for trade in self.simulator.trades]
+        return calibrate(
+            [
+                (known.probability, trade.pnl > 0)
+                for known, trade in decided
+                if known is not None and known.probability is not None
+            ],
+            min_trades=self._calibrate_from,
+        )
+
     def as_input(self) -> AccountInput:
         """The account as the model and the risk rules see it."""
         simulator = self.simulator
-        names = DAILY_15_PROXY_V1.portfolio_names
         position = simulator.position
         return AccountInput(
-            portfolio=dict(zip(names, simulator.portfolio(), strict=True)),
+            portfolio=simulator.portfolio(),
             mask=simulator.mask(),
             state=AccountState(
                 cash=simulator.account.available,
                 equity=simulator.value,
-                peak_equity=self.peak,
+                peak_equity=self.mark.peak,
                 open_positions=0 if position is None else 1,
+                worst_drawdown=self.mark.worst,
             ),
             held=() if position is None else position.legs,
             held_structure="" if position is None else position.structure,
@@ -243,7 +291,7 @@ def decide_sessions(
         )
         signal = _decide_one(walk, seen, day, recorded, book, setup, world)
         signals.append(signal)
-        recorded.setdefault(day, Recorded(day, signal.action, signal.size, signal.signal_id))
+        recorded.setdefault(day, Recorded.of(signal))
     return signals
 
 
@@ -345,11 +393,13 @@ def _decide_one(
     world: World,
 ) -> Signal:
     moment = decision_time(day)
+    calibration = None
     if account is None:
         account_input = empty_account(setup)
     else:
         account.walk_to(day, recorded)
         account_input = account.as_input()
+        calibration = account.calibration(recorded)
     champion = champion_effective_at(book.promotions, moment, book.purge_sessions)
     conditions = Conditions(
         session=day,
@@ -363,20 +413,29 @@ def _decide_one(
     return build_signal(
         market_input(seen, day, setup),
         account_input,
-        None if champion is None else book.policy_of(champion),
+        None if champion is None else _policy(champion, book, setup),
         conditions,
         setup.desk,
         lake_snapshot=book.lake_snapshot,
+        calibration=calibration,
+        settings_digest=setup.digest(book.purge_sessions),
     )
+
+
+def _policy(champion: Champion, book: Book, setup: PaperSetup) -> ChampionPolicy:
+    """The champion's network; if it cannot be had, one whose signal holds and says why."""
+    try:
+        return book.policy_of(champion)
+    except ModelError as error:
+        return ChampionPolicy.refusing(champion, error, setup.desk.contract)
 
 
 def empty_account(setup: PaperSetup) -> AccountInput:
     """The account before its first session: cash, nothing open, only HOLD allowed."""
     mask = np.zeros(N_ACTIONS, dtype=np.bool_)
     mask[HOLD] = True
-    names = DAILY_15_PROXY_V1.portfolio_names
     return AccountInput(
-        portfolio=dict(zip(names, (0.5, 0.0, 0.0, 0.5, 0.0), strict=True)),
+        portfolio=portfolio_dimensions(value=setup.capital, initial_capital=setup.capital),
         mask=mask,
         state=AccountState(setup.capital, setup.capital, setup.capital),
     )

@@ -4,8 +4,8 @@ A rule may block an entry; it never blocks an exit. So :func:`assess` answers CL
 every rule, whatever the state of the world, and HOLD has nothing to block: its rules are shown for
 the reader. Rules in order:
 
-    kill_switch       the latch file exists (an operator, or an earlier drawdown halt, put it there)
-    drawdown_halt     equity is over 10 % under its peak (S1-50); the caller sets the latch
+    kill_switch       the latch file exists: an operator put it there, and takes it away
+    drawdown_halt     equity was over 10 % under its peak (S1-50), and nobody has cleared the halt
     clock_skew        this machine's clock is off by more than 2 s
     source_outage     the source is known to be down beyond its limit
     stale_data        the newest market row is of an older session than the decision needs
@@ -16,12 +16,18 @@ the reader. Rules in order:
     min_confidence    the model is less sure than the setting asks (default 0: off)
     sizing            strictest of 2 % of equity, free cash, cap; floor one unit (S0-46, C-06)
     affordability     free cash covers what all units need, costs and margin included
+
+The drawdown halt is a latch. It closes at the first session close at which equity lies over the limit
+under its peak, and stays closed when equity recovers, over restarts and rebuilds too: it is read off
+the equity curve of the account, which is rebuilt from the ledger, and stored nowhere else. A person
+opens it by naming a session; the peak is counted anew from the close of that one, so that the halt
+closes again when as much is lost again. A backtest has no such person: there it ends the entries.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -92,12 +98,45 @@ class Conditions:
 
 @dataclass(frozen=True)
 class AccountState:
-    """Dollars: ``cash`` is free of margin, ``equity`` marked, ``peak_equity`` its maximum."""
+    """Dollars: ``cash`` is free of margin, ``equity`` marked, ``peak_equity`` its maximum.
+
+    ``worst_drawdown`` is the deepest fall below the peak at any close since the account began, or
+    since a halt was cleared, as a decimal.
+    """
 
     cash: float
     equity: float
     peak_equity: float
     open_positions: int = 0
+    worst_drawdown: float = 0.0
+
+
+class Watermark:
+    """Peak of an equity curve and the deepest fall below it, close by close.
+
+    >>> mark = Watermark(100.0)
+    >>> for equity in (110.0, 88.0, 120.0):
+    ...     mark.add(equity)
+    >>> mark.peak, round(mark.worst, 2)
+    (120.0, 0.2)
+    """
+
+    def __init__(self, equity: float) -> None:
+        self.peak = equity
+        self.worst = 0.0
+
+    def add(self, equity: float) -> None:
+        """Take in the equity of the next close, dollars."""
+        self.peak = max(self.peak, equity)
+        self.worst = max(self.worst, _fall(equity, self.peak))
+
+    @classmethod
+    def of(cls, curve: Sequence[float]) -> Watermark:
+        """Read a whole curve."""
+        mark = cls(curve[0])
+        for equity in curve[1:]:
+            mark.add(equity)
+        return mark
 
 
 @dataclass(frozen=True)
@@ -198,10 +237,15 @@ def risk_filter(limits: RiskLimits, *, train_end: date | None = None) -> EntryFi
             hint="set it to 0, or filter inside the strategy",
         )
 
-    def allows(simulator: DailySimulator, action: int, peak: float) -> bool:
+    def allows(simulator: DailySimulator, action: int, equity: Sequence[float]) -> bool:
         conditions = Conditions(simulator.session, simulator.session, train_end)
+        mark = Watermark.of(equity)
         account = AccountState(
-            simulator.account.available, simulator.value, peak, len(simulator.account.positions)
+            cash=simulator.account.available,
+            equity=simulator.value,
+            peak_equity=mark.peak,
+            open_positions=len(simulator.account.positions),
+            worst_drawdown=mark.worst,
         )
         loss = float(simulator.book.requirement[simulator.index, action])
         proposal = Proposal(DAILY_ACTIONS[action].action.name, requirement=loss)
@@ -212,9 +256,11 @@ def risk_filter(limits: RiskLimits, *, train_end: date | None = None) -> EntryFi
 
 def drawdown(account: AccountState) -> float:
     """Fall of equity below its peak as a decimal, 0 at the peak."""
-    if account.peak_equity <= 0:
-        return 0.0
-    return max(0.0, 1.0 - account.equity / account.peak_equity)
+    return _fall(account.equity, account.peak_equity)
+
+
+def _fall(equity: float, peak: float) -> float:
+    return max(0.0, 1.0 - equity / peak) if peak > 0 else 0.0
 
 
 def _kill_switch(case: _Case) -> tuple[bool, str]:
@@ -224,7 +270,12 @@ def _kill_switch(case: _Case) -> tuple[bool, str]:
 
 def _drawdown_halt(case: _Case) -> tuple[bool, str]:
     fall, limit = drawdown(case.account), case.limits.max_drawdown
-    return fall <= limit, f"drawdown {fall:.2%}, limit {limit:.2%}"
+    worst = max(fall, case.account.worst_drawdown)
+    if worst <= limit:
+        return True, f"drawdown {fall:.2%}, limit {limit:.2%}"
+    return False, (
+        f"drawdown {fall:.2%}, at worst {worst:.2%}, limit {limit:.2%}; halted until a person clears it"
+    )
 
 
 def _clock_skew(case: _Case) -> tuple[bool, str]:

@@ -23,11 +23,10 @@ class DailyAction(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionSpec:
-    """An action, the structure it opens, and its code in observation 12 (``position_type``)."""
+    """An action and the structure that it opens."""
 
     action: DailyAction
     structure: str
-    position_type: float
 
     @property
     def is_entry(self) -> bool:
@@ -35,17 +34,17 @@ class ActionSpec:
         return self.structure not in ("hold", "close")
 
 
-#: Action number -> what it means. Position types are the ones of the observation's definition.
+#: Action number -> what it means.
 DAILY_ACTIONS: dict[int, ActionSpec] = {
     spec.action.value: spec
     for spec in (
-        ActionSpec(DailyAction.BUY_CALL, "long_call", 0.2),
-        ActionSpec(DailyAction.BUY_PUT, "long_put", 0.4),
-        ActionSpec(DailyAction.BULL_SPREAD, "bull_call_debit", 0.5),
-        ActionSpec(DailyAction.BEAR_SPREAD, "bear_put_debit", 0.6),
-        ActionSpec(DailyAction.IRON_CONDOR, "iron_condor", 0.8),
-        ActionSpec(DailyAction.HOLD, "hold", 0.0),
-        ActionSpec(DailyAction.CLOSE, "close", 0.0),
+        ActionSpec(DailyAction.BUY_CALL, "long_call"),
+        ActionSpec(DailyAction.BUY_PUT, "long_put"),
+        ActionSpec(DailyAction.BULL_SPREAD, "bull_call_debit"),
+        ActionSpec(DailyAction.BEAR_SPREAD, "bear_put_debit"),
+        ActionSpec(DailyAction.IRON_CONDOR, "iron_condor"),
+        ActionSpec(DailyAction.HOLD, "hold"),
+        ActionSpec(DailyAction.CLOSE, "close"),
     )
 }
 
@@ -54,5 +53,3 @@ HOLD = DailyAction.HOLD.value
 CLOSE = DailyAction.CLOSE.value
 #: The actions that open something: the first ones, so that a mask slices them.
 ENTRIES: tuple[int, ...] = tuple(n for n, spec in DAILY_ACTIONS.items() if spec.is_entry)
-#: Structure name -> observation 12.
-POSITION_TYPE: dict[str, float] = {s.structure: s.position_type for s in DAILY_ACTIONS.values()}

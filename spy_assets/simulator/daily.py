@@ -25,14 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.simulator.actions import (
-    CLOSE,
-    DAILY_ACTIONS,
-    ENTRIES,
-    HOLD,
-    N_ACTIONS,
-    POSITION_TYPE,
-)
+from spy_assets.features.observation import portfolio_dimensions
+from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD, N_ACTIONS
 from spy_assets.simulator.book import DailyConfig, PathBook
 from spy_assets.simulator.costs import PRESETS, CostModel
 from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules
@@ -187,29 +181,26 @@ class DailySimulator:
         """Whether all market dimensions of this session are there."""
         return self.book.valid[self.index]
 
-    def portfolio(self) -> tuple[float, float, float, float, float]:
-        """Give observations 10 to 14: balance, has_position, type, unrealized_pnl, holding_time.
-
-        Balance is value / (2 x initial); unrealized P&L is P&L over premium plus one half (one half
-        when flat); holding time is closes held over the longest allowed. All clipped to 0..1.
-        """
-        balance = min(1.0, max(0.0, self.value / (2.0 * self.account.initial)))
+    def portfolio(self) -> dict[str, float]:
+        """Give observations 10 to 14 by name, as the observation contract defines them."""
         position = self.position
         if position is None:
-            return balance, 0.0, 0.0, 0.5, 0.0
-        return (
-            balance,
-            1.0,
-            POSITION_TYPE[position.structure],
-            min(1.0, max(0.0, position.pnl_pct + 0.5)),
-            min(1.0, position.closes_held / self.rules.max_hold),
+            return portfolio_dimensions(value=self.value, initial_capital=self.account.initial)
+        return portfolio_dimensions(
+            value=self.value,
+            initial_capital=self.account.initial,
+            structure=position.structure,
+            pnl=position.pnl,
+            capital_at_risk=position.capital_at_risk,
+            sessions_held=position.closes_held,
+            max_holding=self.rules.max_hold,
         )
 
     def observe(self) -> npt.NDArray[np.float32]:
         """Give the 15 observations at this close; what is missing is NaN, never a default."""
         seen = np.empty(N_OBSERVATION, dtype=np.float32)
         seen[: len(MARKET_DIMS)] = self.book.observation[self.index]
-        seen[len(MARKET_DIMS) :] = self.portfolio()
+        seen[len(MARKET_DIMS) :] = tuple(self.portfolio().values())
         return seen
 
     def mask(self) -> npt.NDArray[np.bool_]:

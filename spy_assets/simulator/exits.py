@@ -4,7 +4,7 @@ Defaults follow the rltrade set-up: a debit structure stops at -30 % of the prem
 +50 %; at most five sessions are held. A credit structure is measured in the credit received: it
 stops when the loss is 100 % of the credit (what its spot stop, short strike plus or minus the
 credit, loses at expiry) and takes 50 % of it. All percentages are P&L after costs so far, over the
-premium (:attr:`~spy_assets.simulator.kernel.Position.pnl_pct`).
+premium (:attr:`~spy_assets.simulator.kernel.Position.pnl_of_premium`).
 
 A rule fires at a close and the order fills at the next fill time, so that a loss can exceed the
 stop. Expiry is settled by the clock before any rule is asked.
@@ -43,7 +43,7 @@ class StopLoss:
     def fires(self, position: Position, spot: float) -> bool:  # noqa: ARG002
         """Whether the loss has reached the limit."""
         limit = self.of_debit if position.entry_value > 0.0 else self.of_credit
-        return position.pnl_pct <= -limit
+        return position.pnl_of_premium <= -limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class ProfitTarget:
     def fires(self, position: Position, spot: float) -> bool:  # noqa: ARG002
         """Whether the profit has reached the target."""
         target = self.of_debit if position.entry_value > 0.0 else self.of_credit
-        return position.pnl_pct >= target
+        return position.pnl_of_premium >= target
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,13 +142,28 @@ class Position:
 
     @property
     def basis(self) -> float:
-        """Premium paid or received, dollars, at least one a unit: the base of percentages."""
+        """Premium paid or received, dollars, at least one a unit: what exit rules measure in."""
         return max(abs(self.entry_value), float(self.quantity))
 
     @property
-    def pnl_pct(self) -> float:
+    def pnl_of_premium(self) -> float:
         """P&L over the premium paid (debit) or received (credit)."""
         return self.pnl / self.basis
+
+    @property
+    def capital_at_risk(self) -> float:
+        """What all units can lose, dollars, at least one a unit.
+
+        A debit risks the premium and the entry's commission; a credit the widest loss at expiry less
+        the credit, and the commission; an unbounded loss counts with its margin.
+        """
+        loss = self.risk.max_loss * self.quantity
+        return max(loss if math.isfinite(loss) else self.margin, float(self.quantity))
+
+    @property
+    def pnl_of_risk(self) -> float:
+        """P&L over :attr:`capital_at_risk`."""
+        return self.pnl / self.capital_at_risk
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +172,8 @@ class Trade:
 
     ``entry_value`` is what was paid (negative: received) at the fills, ``exit_value`` what the
     position gave back (negative: what it cost to close), both without commission. ``gross`` is the
-    P&L at mid prices; ``pnl = gross - costs``. ``holding_sessions`` counts the closes held through.
+    P&L at mid prices; ``pnl = gross - costs``; ``pnl_pct`` is ``pnl`` over the position's capital at
+    risk. ``holding_sessions`` counts the closes held through.
     """
 
     trade_id: int
@@ -455,7 +471,7 @@ def _finish(
         gross=position.premium,
         costs=costs,
         pnl=position.cash_flow,
-        pnl_pct=position.cash_flow / position.basis,
+        pnl_pct=position.cash_flow / position.capital_at_risk,
         holding_sessions=position.closes_held,
         spot_entry=position.spot_entry,
         spot_exit=moment.spot,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import DataError
+from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.options.surface import MAX_VOLATILITY
 from spy_assets.sessions import is_session
 
@@ -23,18 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 #: Observation 0 to 9, in order.
-MARKET_DIMS: Final = (
-    "price",
-    "rsi14",
-    "macd_hist",
-    "iv",
-    "iv_rank",
-    "pcr",
-    "volume_surge",
-    "iv_skew",
-    "gamma_proxy",
-    "mom5",
-)
+MARKET_DIMS: Final = DAILY_15_PROXY_V1.market_names
 _PRICES: Final = ("session", "open", "close", "vix_open", "vix_close", "rate")
 
 
@@ -58,6 +48,9 @@ class MarketPath:
         The ten market dimensions, ``[n, 10]`` float64; NaN where missing.
     valid
         Whether all ten are there, ``[n]``.
+    factor
+        Shares that one share has grown to by splits and reinvested dividends since some earlier day,
+        ``[n]``: the factor of ``features.adjusted_bars``. NaN where that is not known.
     """
 
     sessions: tuple[date, ...]
@@ -69,6 +62,7 @@ class MarketPath:
     rate: FloatArray
     observation: FloatArray
     valid: BoolArray
+    factor: FloatArray
 
     def __len__(self) -> int:
         return len(self.sessions)
@@ -84,8 +78,11 @@ class MarketPath:
         iv_close: npt.ArrayLike,
         rate: npt.ArrayLike,
         observation: npt.ArrayLike,
+        factor: npt.ArrayLike | None = None,
     ) -> MarketPath:
         """Check and complete the arrays; volatilities as decimals, NaN where missing.
+
+        Without ``factor`` nothing is known of dividends and splits.
 
         Raises
         ------
@@ -103,6 +100,7 @@ class MarketPath:
                 ("iv_open", iv_open),
                 ("iv_close", iv_close),
                 ("rate", rate),
+                ("factor", np.full(len(days), np.nan) if factor is None else factor),
             )
         }
         seen = np.array(observation, dtype=np.float64)
@@ -122,6 +120,7 @@ class MarketPath:
             rate=arrays["rate"],
             observation=seen,
             valid=np.asarray(np.isfinite(seen).all(axis=1)),
+            factor=arrays["factor"],
         )
         for array in (*arrays.values(), iv, previous, seen, path.valid):
             array.flags.writeable = False
@@ -135,8 +134,8 @@ class MarketPath:
         ----------
         frame
             Columns ``session``, ``open``, ``close``, ``vix_open``, ``vix_close`` (index points),
-            ``rate`` (decimal), and the ten dimensions of :data:`MARKET_DIMS`. Null and NaN both
-            mean missing; open and close may not be missing.
+            ``rate`` (decimal), and the ten dimensions of :data:`MARKET_DIMS`; ``factor`` may be
+            there. Null and NaN both mean missing; open and close may not be missing.
 
         Raises
         ------
@@ -163,6 +162,7 @@ class MarketPath:
             iv_close=column("vix_close") / 100.0,
             rate=column("rate"),
             observation=np.column_stack([column(name) for name in MARKET_DIMS]),
+            factor=column("factor") if "factor" in rows.columns else None,
         )
 
     def window(self, start: int, stop: int) -> MarketPath:
@@ -181,6 +181,7 @@ class MarketPath:
                     "rate",
                     "observation",
                     "valid",
+                    "factor",
                 )
             ),
         )

@@ -13,7 +13,7 @@ FIRST = date(2016, 1, 4)
 
 
 def random_walk(seed: int, sessions: int = 80, *, drift: float = 0.0) -> MarketPath:
-    """A driftless walk at the volatility that VIX says; observations are noise."""
+    """A driftless walk at the volatility that VIX says; observations are noise, nothing is paid out."""
     generator = np.random.default_rng(seed)
     iv = np.full(sessions, 0.18)
     moves = generator.normal(drift, 0.18 * 0.9 / np.sqrt(252), sessions)
@@ -26,4 +26,5 @@ def random_walk(seed: int, sessions: int = 80, *, drift: float = 0.0) -> MarketP
         iv_close=iv,
         rate=np.full(sessions, 0.01),
         observation=generator.uniform(0, 1, (sessions, 10)),
+        factor=np.ones(sessions),
     )

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from spy_assets.errors import ConfigError, NonFiniteOutput
 from spy_assets.evaluation import backtest
-from spy_assets.evaluation.baselines import always, random_entries, run_baselines
+from spy_assets.evaluation.baselines import always, buy_and_hold, random_entries, run_baselines
+from spy_assets.market.adjustment import forward_adjust
 from spy_assets.simulator.actions import CLOSE, HOLD
 from spy_assets.simulator.daily import DailySimulator
+from spy_assets.simulator.market_path import MarketPath
 from spy_assets_tests.evaluation.markets import random_walk
 
 VENUE = backtest.Venue(random_walk(1))
@@ -141,6 +144,34 @@ def test_buy_and_hold_earns_the_market_less_the_spread() -> None:
     shares = 10_000 // (path.open[1] + 0.005)
     assert held.daily.net_pnl == pytest.approx(shares * (path.close[-1] - path.open[1] - 0.01))
     assert held.costs == pytest.approx(shares * 0.01)
+
+
+def test_buy_and_hold_receives_dividends_and_survives_a_split() -> None:
+    """2 dollars on 200 going ex in session 5, two for one in session 8: by hand, the shares held."""
+    sessions = VENUE.path.sessions[:10]
+    flat = [200.0] * 5 + [198.0] * 3 + [99.0] * 2
+    bars = pl.DataFrame(
+        {
+            "symbol": ["SPY"] * 10, "session": sessions, "event_time": sessions,
+            "open": flat, "high": flat, "low": flat, "close": flat, "volume": [1.0] * 10,
+            "dividend": [0.0] * 5 + [2.0] + [0.0] * 4, "split": [1.0] * 8 + [2.0, 1.0],
+        }
+    )  # fmt: skip
+    given = {
+        "open": flat, "close": flat, "iv_open": [0.2] * 10, "iv_close": [0.2] * 10,
+        "rate": [0.01] * 10, "observation": np.full((10, 10), 0.5),
+    }  # fmt: skip
+    path = MarketPath.from_arrays(sessions, **given, factor=forward_adjust(bars)["factor"])
+    held = buy_and_hold(backtest.Venue(path))
+    shares = 10_000 // 200.005
+    grown = shares * 200.0 / 198.0 * 2.0
+    cash = 10_000 - shares * 200.005
+    assert held.name == "buy_and_hold"
+    assert held.equity[-1] == pytest.approx(cash + grown * (99.0 - 0.005))
+
+    blind = buy_and_hold(backtest.Venue(MarketPath.from_arrays(sessions, **given)))
+    assert blind.name == "buy_and_hold_price_only"
+    assert blind.equity[-1] == pytest.approx(cash + shares * (99.0 - 0.005))
 
 
 def test_the_random_baseline_trades_as_often_as_the_challenger() -> None:

@@ -59,7 +59,8 @@ def test_portfolio_of_an_open_condor() -> None:
         value=11_000.0,
         initial_capital=10_000.0,
         structure="iron_condor",
-        pnl_fraction=-0.2,
+        pnl=-100.0,
+        capital_at_risk=500.0,
         sessions_held=2,
     )
     assert list(dimensions) == list(DAILY_15_PROXY_V1.portfolio_names)
@@ -85,7 +86,7 @@ def test_every_account_fits_the_contract(
         value=value,
         initial_capital=10_000.0,
         structure=structure,
-        pnl_fraction=pnl,
+        pnl=pnl,
         sessions_held=held,
     )
     assert np.isfinite(build_observation(MARKET, portfolio)).all()

@@ -52,6 +52,19 @@ def test_a_refused_challenger_of_the_same_window_dethrones_nobody(court: Court) 
     assert court.rows("models.promotions")["version"].to_list() == ["1", "2"]
 
 
+def test_the_version_that_the_last_training_gave_is_judged_not_the_newest(court: Court) -> None:
+    window = court.days[-1]
+    for action, version in ((CALLS, "1"), (IDLE, "2"), (CALLS, "1")):
+        assert court.register(window, action) == version
+        court.registry.set_alias("challenger", version)
+    assert court.judge(window)["version"] == "1"
+
+    other = court.days[-30]
+    court.registry.set_alias("challenger", court.register(other, IDLE))
+    assert judging.version_of_partition(court.registry, str(window)) == "2"
+    assert judging.version_of_partition(court.registry, str(other)) == "3"
+
+
 def test_a_better_challenger_of_the_same_window_must_beat_the_first(court: Court) -> None:
     window = court.days[-1]
     court.register(window, IDLE)

@@ -11,16 +11,19 @@ import numpy as np
 import polars as pl
 import pytest
 
+from spy_assets.errors import ModelFileMismatch, RegistryUnavailable
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.sessions import decision_time, next_session, sessions_between
 from spy_assets.signals.build import ChampionPolicy, Desk
 from spy_assets.signals.champion import Champion
 from spy_assets.signals.contract import Signal
+from spy_assets.signals.incidents import incidents_of
 from spy_assets.signals.paper import (
     Book,
     MarketHistory,
     PaperAccount,
     PaperSetup,
+    PolicyOf,
     Recorded,
     World,
     decide_sessions,
@@ -97,7 +100,7 @@ def decide(
 
 
 def record(signals: list[Signal]) -> dict[date, Recorded]:
-    return {one.session: Recorded(one.session, one.action, one.size) for one in signals}
+    return {one.session: Recorded.of(one) for one in signals}
 
 
 def digests(signals: list[Signal]) -> list[str]:
@@ -272,6 +275,9 @@ def test_nothing_recorded_is_nothing_to_settle() -> None:
 def test_a_record_is_read_from_the_ledger() -> None:
     row = {"session": DAYS[0], "action": 3, "size": None, "signal_id": "a"}
     assert Recorded.from_row(row) == Recorded(DAYS[0], 3, 0, "a")
+    entry = next(one for one in decide(DAYS[:10]) if one.is_entry)
+    assert Recorded.from_row(entry.to_row()) == Recorded.of(entry)
+    assert Recorded.of(entry).probability == entry.policy_probability
 
 
 def test_the_peak_only_rises(walked: list[Signal]) -> None:
@@ -279,9 +285,144 @@ def test_the_peak_only_rises(walked: list[Signal]) -> None:
     peaks = []
     for signal in walked[:20]:
         account.decide(signal.action, signal.size)
-        peaks.append(account.peak)
+        peaks.append(account.mark.peak)
     assert peaks == sorted(peaks)
     assert peaks[-1] >= 10_000.0
+
+
+def crash(recovery: float = 1.0) -> pl.DataFrame:
+    """A market that loses 40 % over sessions 5 and 6, and then has its last close times ``recovery``."""
+    close = [200.0] * 5 + [160.0, 120.0] + [120.0 * recovery] * (N - 7)
+    return market().with_columns(
+        close=pl.Series(close), open=pl.Series([200.0, *close[:-1]]), quality=pl.lit("ok")
+    )
+
+
+def always_bullish(observation: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Buys calls whenever it may, and holds on to them."""
+    chosen = BUY_CALL if mask[BUY_CALL] else HOLD
+    return np.where(np.arange(7) == chosen, 1.0, 0.0)
+
+
+def halted_walk(rows: pl.DataFrame, cleared: tuple[date, ...] = ()) -> list[Signal]:
+    """Ten units of calls into a crash, under the ordinary limits."""
+    limits = replace(LIMITS, max_drawdown=0.10, min_contracts=10)
+    config = replace(CONFIG, sizing=RiskSizing(limits))
+    setup = replace(
+        SETUP,
+        desk=replace(SETUP.desk, limits=limits, config=config),
+        config=config,
+        cleared=cleared,
+    )
+    bullish = Book(
+        {}, (PROMOTION,), lambda champion: replace(policy_of(champion), probabilities=always_bullish), 6
+    )  # fmt: skip
+    return decide_sessions(MarketHistory(rows, REGIMES), DAYS, bullish, setup, World())
+
+
+def halts(signals: list[Signal]) -> list[date]:
+    return [one.session for one in signals if "drawdown_halt" in one.risk.blocked_by]
+
+
+@pytest.mark.fault(64)
+def test_a_drawdown_halt_is_a_latch_until_a_person_clears_it() -> None:
+    signals = halted_walk(crash())
+    first = halts(signals)[0]
+    after = [day for day in DAYS if day >= first]
+    assert len(after) > 20
+    assert not [one for one in signals if one.session >= first and one.is_entry]
+
+    cleared = after[5]
+    again = halted_walk(crash(), cleared=(cleared,))
+    assert digests([one for one in again if one.session < cleared]) == digests(
+        [one for one in signals if one.session < cleared]
+    )
+    assert next(one for one in again if one.session == cleared).is_entry
+    assert cleared not in halts(again)
+
+
+@pytest.mark.fault(64)
+def test_a_cleared_halt_closes_again_when_as_much_is_lost_again() -> None:
+    again = halted_walk(crash(), cleared=(DAYS[12],))
+    days = halts(again)
+    assert min(days) < DAYS[12] < max(days)
+    freed = [day for day in DAYS if day >= DAYS[12] and day not in days]
+    assert freed == DAYS[12 : 12 + len(freed)]
+
+
+def lost(champion: Champion) -> ChampionPolicy:
+    raise ModelFileMismatch("the weights of version 1 are gone")
+
+
+def away(champion: Champion) -> ChampionPolicy:
+    raise RegistryUnavailable("MLflow does not answer")
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        (lost, "model_error: the weights of version 1 are gone"),
+        (away, "registry_unavailable: MLflow does not answer"),
+    ],
+)
+def test_a_champion_that_cannot_be_had_holds_and_is_an_incident(
+    policy: PolicyOf, reason: str, walked: list[Signal]
+) -> None:
+    (signal,) = decide([DAYS[0]], known=Book({}, (PROMOTION,), policy, purge_sessions=6))
+    assert (signal.action, signal.reasons[0]) == (HOLD, reason)
+    assert signal.signal_id == walked[0].signal_id
+    assert [one.key for one in incidents_of(signal)] == [
+        f"{reason.split(':', maxsplit=1)[0]}:SPY:ppo_daily:1"
+    ]
+
+
+def test_other_settings_have_another_digest_and_the_same_id(walked: list[Signal]) -> None:
+    dearer = replace(SETUP, desk=replace(SETUP.desk, costs=PRESETS["rltrade"]))
+    (signal,) = decide_sessions(MarketHistory(market(), REGIMES), DAYS[:1], book(), dearer, World())
+    assert signal.signal_id == walked[0].signal_id
+    assert signal.settings_digest == dearer.digest(6)
+    digests_of = {
+        setup.digest(purge)
+        for setup, purge in (
+            (SETUP, 6), (SETUP, 7), (dearer, 6), (replace(SETUP, capital=1.0), 6),
+            (replace(SETUP, desk=replace(SETUP.desk, limits=RiskLimits())), 6),
+        )
+    }  # fmt: skip
+    assert len(digests_of) == 5
+    assert replace(SETUP, cleared=(DAYS[3],)).digest(6) == SETUP.digest(6)
+    assert {one.settings_digest for one in walked} == {SETUP.digest(6)}
+
+
+def test_confidence_is_the_policy_s_own_until_enough_trades_have_closed(
+    walked: list[Signal],
+) -> None:
+    entries = [one for one in walked if one.is_entry]
+    assert {one.confidence_kind for one in entries} == {"masked_policy_probability"}
+    assert all(one.confidence == one.policy_probability for one in entries)
+
+
+def test_confidence_is_calibrated_on_the_trades_that_closed_before(
+    walked: list[Signal],
+) -> None:
+    """From six trades on, which is in reach of forty sessions."""
+    setup = replace(SETUP, calibrate_from=6)
+
+    def decide_with(days: list[date], known: Book) -> list[Signal]:
+        return decide_sessions(MarketHistory(market(), REGIMES), days, known, setup, World())
+
+    signals = decide_with(DAYS, book())
+    account = settle(market(), record(signals), DAYS[-1], SETUP)
+    exits = [trade.exit_session for trade in account.simulator.trades]  # type: ignore[union-attr]
+    assert len(exits) > 7
+    for signal in signals:
+        enough = sum(day <= signal.session for day in exits) >= 6
+        entry = signal.asked_for_entry
+        assert (signal.confidence_kind == "calibrated") == (enough and entry)
+        if not (enough and entry):
+            assert signal.confidence == signal.policy_probability
+    assert [one.action for one in signals] == [one.action for one in walked]
+    later = decide_with(DAYS[30:], book(record(signals[:30])))
+    assert digests(later) == digests(signals[30:])
 
 
 def test_withheld_rows_and_missing_minutes_hold_entries(walked: list[Signal]) -> None:

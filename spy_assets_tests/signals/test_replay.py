@@ -33,7 +33,7 @@ def noise(observation: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def account_of(simulator: DailySimulator) -> AccountInput:
     position = simulator.position
     return AccountInput(
-        portfolio=dict(zip(DAILY_15_PROXY_V1.portfolio_names, simulator.portfolio(), strict=True)),
+        portfolio=simulator.portfolio(),
         mask=simulator.mask(),
         state=AccountState(
             simulator.account.available, simulator.value, simulator.value, int(position is not None)

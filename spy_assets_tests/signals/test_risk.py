@@ -18,6 +18,7 @@ from spy_assets.signals.risk import (
     Proposal,
     RiskLimits,
     RiskSizing,
+    Watermark,
     assess,
     risk_filter,
 )
@@ -120,6 +121,20 @@ def test_the_account_blocks_entries(rule: str, account: AccountState) -> None:
     assert assess(ENTRY, account, GOOD, RiskLimits()).blocked_by == (rule,)
 
 
+@pytest.mark.fault(64)
+def test_a_halt_stays_when_equity_recovers() -> None:
+    recovered = AccountState(9_900.0, 9_900.0, 10_000.0, worst_drawdown=0.12)
+    verdict = assess(ENTRY, recovered, GOOD, RiskLimits())
+    assert verdict.blocked_by == ("drawdown_halt",)
+    (detail,) = [rule.detail for rule in verdict.rules if not rule.passed]
+    assert detail.startswith("drawdown 1.00%, at worst 12.00%, limit 10.00%; halted")
+
+
+def test_a_watermark_remembers_the_deepest_fall_not_the_last() -> None:
+    mark = Watermark.of([100.0, 88.0, 130.0, 120.0])
+    assert (mark.peak, mark.worst) == (130.0, pytest.approx(0.12))
+
+
 def test_ten_percent_under_the_peak_is_still_allowed() -> None:
     assert assess(ENTRY, AccountState(9_000.0, 9_000.0, 10_000.0), GOOD, RiskLimits()).allowed
 
@@ -190,6 +205,8 @@ def test_a_backtest_obeys_the_drawdown_halt() -> None:
     assert held.trade_count < free.trade_count
     blocked = [d for d in held.decisions if d.requested in ENTRIES and d.action != d.requested]
     assert blocked
+    first = held.decisions.index(blocked[0])
+    assert not [d for d in held.decisions[first:] if d.action in ENTRIES]
 
 
 def test_a_backtest_cannot_check_confidence() -> None:

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spy_assets.errors import ConfigError, DataError
+from spy_assets.features.contracts import DAILY_15_PROXY_V1
+from spy_assets.features.observation import POSITION_TYPE_CODES
 from spy_assets.sessions import session_close, session_open
 from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD, DailyAction
 from spy_assets.simulator.book import DailyConfig, FixedUnits, PathBook, RiskFraction
@@ -311,7 +313,49 @@ def test_portfolio_observations_when_flat_and_in_a_position():
     balance, has, kind, unrealized, holding = simulator.observe()[10:].tolist()
     assert balance == pytest.approx(simulator.value / 20_000.0)
     assert (has, kind, holding) == pytest.approx((1.0, 0.6, 0.2))
-    assert unrealized == pytest.approx(simulator.position.pnl_pct + 0.5)
+    position = simulator.position
+    paid = position.entry_value + sum(fill.commission for fill in position.entry_fills)
+    assert unrealized == pytest.approx(position.pnl / paid + 0.5)
+
+
+def test_a_credit_s_open_profit_is_over_what_it_risks_not_over_the_credit():
+    """Contract, dimension 13: a condor for a credit of 4.64 that costs 20.95 has lost 4 % of 497.96.
+
+    Over the credit it would be -450 %, and every condor's first close would look like ruin.
+    """
+    simulator = DailySimulator(path_of([200.0] * 6), rules=NO_RULES)
+    simulator.step(DailyAction.IRON_CONDOR)
+    position = simulator.position
+    width, credit = 500.0, -position.entry_value
+    at_risk = width - credit + sum(fill.commission for fill in position.entry_fills)
+    assert credit == pytest.approx(4.64, abs=0.01)
+    assert position.capital_at_risk == pytest.approx(at_risk)
+    assert at_risk == pytest.approx(497.96, abs=0.01)
+    assert position.pnl == pytest.approx(-20.95, abs=0.01)
+    assert simulator.observe()[13] == pytest.approx(0.5 - 20.95 / 497.96, abs=1e-4)
+
+
+@pytest.mark.parametrize("action", ENTRIES)
+def test_no_trade_loses_more_than_its_capital_at_risk_but_for_its_exit_costs(action):
+    """A percentage of the risk: -100 % is all, and an exit's own costs come on top."""
+    path = path_of([200.0] * 5 + [150.0] * 6)
+    simulator = DailySimulator(path, rules=NO_RULES)
+    walk(simulator, {FRIDAY: action})
+    (trade,) = simulator.trades
+    at_risk = trade.pnl / trade.pnl_pct
+    assert at_risk == pytest.approx(trade.risk.max_loss * trade.quantity)
+    assert trade.pnl_pct >= -1.0 - 1e-9
+    if action not in (DailyAction.BUY_PUT, DailyAction.BEAR_SPREAD):
+        assert trade.pnl_pct == pytest.approx(-1.0)
+
+
+def test_the_portfolio_is_the_contract_s_own():
+    simulator = DailySimulator(path_of([200.0] * 6), rules=NO_RULES)
+    simulator.step(DailyAction.BUY_CALL)
+    seen = simulator.portfolio()
+    assert tuple(seen) == DAILY_15_PROXY_V1.portfolio_names
+    assert {DAILY_ACTIONS[action].structure for action in ENTRIES} == set(POSITION_TYPE_CODES)
+    assert simulator.observe()[10:].tolist() == pytest.approx(list(seen.values()))
 
 
 @pytest.mark.parametrize(("action", "code"), [(0, 0.2), (1, 0.4), (2, 0.5), (3, 0.6), (4, 0.8)])

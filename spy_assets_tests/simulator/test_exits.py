@@ -17,15 +17,15 @@ from spy_assets.simulator.exits import (
 from spy_assets_tests.simulator.test_kernel import opened
 
 
-def position_at(name, pnl_pct, closes_held=1):
+def position_at(name, pnl_of_premium, closes_held=1):
     _, position = opened(name)
-    position.mark = pnl_pct * position.basis - position.cash_flow
+    position.mark = pnl_of_premium * position.basis - position.cash_flow
     position.closes_held = closes_held
     return position
 
 
 @pytest.mark.parametrize(
-    ("name", "pnl_pct", "reason"),
+    ("name", "pnl_of_premium", "reason"),
     [
         ("long_call", -0.301, "stop_loss"),
         ("long_call", -0.299, None),
@@ -36,8 +36,8 @@ def position_at(name, pnl_pct, closes_held=1):
         ("iron_condor", 0.51, "profit_target"),
     ],
 )
-def test_default_limits_are_in_premium_paid_or_credit_received(name, pnl_pct, reason):
-    assert DEFAULT_RULES.first(position_at(name, pnl_pct), 200.0) == reason
+def test_default_limits_are_in_premium_paid_or_credit_received(name, pnl_of_premium, reason):
+    assert DEFAULT_RULES.first(position_at(name, pnl_of_premium), 200.0) == reason
 
 
 @pytest.mark.parametrize(("closes", "reason"), [(4, None), (5, "max_hold"), (6, "max_hold")])
