@@ -22,13 +22,13 @@ from datetime import date
 from rich.console import Console
 from spy_assets import plan
 from spy_assets.dagster_home import instance
-from spy_assets.defs.partitions import first_year, years_of
+from spy_assets.defs.partitions import years_of
 from spy_assets.settings import load_settings
 
 settings = load_settings()
 with instance(settings) as opened:
     runner = plan.Runner(settings, Console(quiet=True), opened)
-    years = years_of(date(first_year(settings), 1, 1), runner.spy.last_session())
+    years = years_of(date(settings.first_year, 1, 1), runner.spy.last_session())
     step = runner.stage("history", "refresh_history", years)
     with runner.spy.warehouse() as lake:
         rows = lake.execute("SELECT count(*) n, count(DISTINCT symbol) s FROM features.daily_15")

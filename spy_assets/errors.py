@@ -33,7 +33,8 @@ An error says what happened with which value; ``hint`` says how to mend it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+#: Between what happened and what to do, where an error is text.
+_MEND = "\n  mend: "
 
 
 class SpyError(Exception):
@@ -47,7 +48,7 @@ class SpyError(Exception):
         What the user can do about it, as an instruction.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -55,7 +56,12 @@ class SpyError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  mend: {self.hint}" if self.hint else self.message
+        return f"{self.message}{_MEND}{self.hint}" if self.hint else self.message
+
+    @property
+    def origin(self) -> SpyError:
+        """The error that this one passes on; by itself it passes on none."""
+        return self
 
 
 class ConfigError(SpyError):
@@ -170,3 +176,16 @@ class NonFiniteOutput(ModelError):
 
 class RegistryUnavailable(ModelError):
     """The model registry does not answer."""
+
+
+def from_text(name: str, text: str) -> SpyError | None:
+    """The error of which the class name and the text are left, as a run's log keeps them.
+
+    >>> from_text("EmptyResponse", str(EmptyResponse("no row", hint="ask later")))
+    EmptyResponse('no row')
+    """
+    kind = globals().get(name)
+    if not isinstance(kind, type) or not issubclass(kind, SpyError):
+        return None
+    message, _, hint = text.partition(_MEND)
+    return kind(message, hint=hint or None)

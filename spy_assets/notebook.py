@@ -185,10 +185,7 @@ def open_lake(profile: str | None = None, **overrides: Any) -> Lake:
         overrides["profile"] = profile
         if profile in _SOURCES:
             overrides.setdefault("source", profile)
-    settings = load_settings(**overrides)
-    if settings.calendar_overrides:
-        sessions.install_overrides(sessions.read_overrides(settings.calendar_overrides))
-    return Lake(settings)
+    return Lake(load_settings(**overrides))
 
 
 def _moment(as_of: date | datetime | None) -> datetime | None:

@@ -11,22 +11,24 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dagster import AssetKey, DagsterEventType, DagsterInstance
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from spy_assets import sessions
+from spy_assets import errors, sessions
+from spy_assets.alerts import alerter
 from spy_assets.dagster_home import close_abandoned_runs, process_tags
 from spy_assets.dagster_home import instance as open_instance
 from spy_assets.definitions import build
 from spy_assets.defs import judging
-from spy_assets.defs.partitions import first_year, years_of
+from spy_assets.defs.deciding import REFRESH_INCIDENT
+from spy_assets.defs.partitions import years_of
 from spy_assets.defs.resources import SpyResource
 from spy_assets.defs.staleness import History, Lost, Needed, Running, merge
-from spy_assets.errors import SpyError
+from spy_assets.errors import ConfigError, DataError, SourceError, SpyError
 from spy_assets.settings import SECRETS
 from spy_assets.warehouse import refetch
 from spy_assets.warehouse.tables import TABLES
@@ -44,11 +46,32 @@ MINUTE_SESSIONS = 5
 INGESTED = {
     AssetKey(["market", name]) for name in ("daily_bars", "volatility", "rates", "put_call")
 }
+#: Dagster's errors that say the same as one of ours.
+_OURS = {"DagsterAssetCheckFailedError": "CheckFailed"}
+#: Dagster's errors that only pass one on.
+_WRAPPERS = {"DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy"}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class RunFailed(SpyError):
-    """A stage's run failed; the message names the step and its error."""
+    """A stage's run failed; the message names the step and its error.
+
+    Where the step's error is one of ours, it is the :attr:`origin`: its class, its exit code and its
+    mend are what counts, and what is shown.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, origin: SpyError | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self._origin = origin
+        if origin is not None:
+            self.exit_code = origin.exit_code
+
+    @property
+    def origin(self) -> SpyError:
+        """The step's error, or this one if that was none of ours."""
+        return self._origin or self
 
 
 @dataclass
@@ -69,6 +92,8 @@ class RunSummary:
     signal: dict[str, Any] | None = None
     rendered: str = ""
     report_path: str | None = None
+    #: Why the source could not be asked, where the signal holds because of it.
+    failure: RunFailed | None = None
     steps: list[Step] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -84,7 +109,9 @@ class RunSummary:
 
     def to_json(self) -> str:
         """The summary as JSON."""
-        body = asdict(self) | {"materialized": self.materialized, "skipped": self.skipped}
+        body = asdict(replace(self, failure=None))
+        del body["failure"]
+        body |= {"materialized": self.materialized, "skipped": self.skipped}
         return json.dumps(body, sort_keys=True, default=str)
 
 
@@ -116,6 +143,7 @@ class Runner:
         ``wanted`` are the partitions that must be there, None for assets without partitions.
         """
         started = time.perf_counter()
+        self._require_listed(title, wanted)
         step = Step(title)
         notes = {} if force else refetch.read_notes(self.settings)
         lost = _lost(notes.values())
@@ -142,6 +170,16 @@ class Runner:
         self.steps.append(step)
         self._say(step)
         return step
+
+    def _require_listed(self, title: str, wanted: Sequence[str] | None) -> None:
+        """Later days were refused with the settings; earlier ones come of counting back."""
+        first = str(self.settings.first_year)
+        early = [part for part in wanted or () if part < first]
+        if early:
+            raise ConfigError(
+                f"{title}: {early[0]} is asked for, but data begin with SPY_START_YEAR={first}",
+                hint="set an earlier SPY_START_YEAR, or a later SPY_AS_OF",
+            )
 
     def _execute(
         self,
@@ -171,9 +209,7 @@ class Runner:
                     raise_on_error=False,
                 )
         if not result.success:
-            raise RunFailed(
-                _failure(result), hint=f"`make up` shows run {run_id} in the Dagster UI"
-            )
+            raise _failure(result, f"`make up` shows run {run_id} in the Dagster UI")
         return len(result.get_asset_materialization_events())
 
     def _assets_of(self, job: str) -> list[AssetKey]:
@@ -209,13 +245,37 @@ def _overrides(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude_unset=True, exclude=SECRETS)
 
 
-def _failure(result: Any) -> str:
+def _failure(result: Any, where: str) -> RunFailed:
     for event in result.all_events:
         if event.event_type == DagsterEventType.STEP_FAILURE:
-            error = event.step_failure_data.error
-            cause = error.cause or error
-            return f"{event.step_key} failed: {cause.message.strip()}"
-    return "the run failed before its first step"
+            return _step_failure(event.step_key, event.step_failure_data.error, where)
+    return RunFailed("the run failed before its first step", hint=where)
+
+
+def _step_failure(step: str, error: Any, where: str) -> RunFailed:
+    """The step's error; the first of ours in its chain says of what kind it is, and how to mend it."""
+    while error.cls_name in _WRAPPERS and error.cause:
+        error = error.cause
+    own, link = _ours(error), error.cause
+    origin = own
+    while origin is None and link is not None:
+        origin, link = _ours(link), link.cause
+    if own is not None:
+        words = own.message
+    else:
+        words = _words(error) if error.cls_name == "Failure" else error.message.strip()
+    hint = f"{origin.hint}; {where}" if origin is not None and origin.hint else where
+    return RunFailed(f"{step} failed: {words}", hint=hint, origin=origin)
+
+
+def _ours(error: Any) -> SpyError | None:
+    name = error.cls_name or ""
+    return errors.from_text(_OURS.get(name, name), _words(error))
+
+
+def _words(error: Any) -> str:
+    """What an error says, without the name of its class."""
+    return str(error.message.strip().partition(": ")[2])
 
 
 @contextmanager
@@ -257,13 +317,15 @@ def run(settings: Settings, console: Console, *, fresh: bool = False) -> RunSumm
     started = time.perf_counter()
     with _runner(settings, console) as runner:
         last = runner.spy.last_session()
-        _history(runner, last)
-        _model(runner, last)
-        days = [str(day) for day in _signal_days(settings, last)]
+        failure = _refresh(runner, last)
+        if failure is None:
+            _model(runner, last)
+        days = [str(day) for day in ([last] if failure else _signal_days(settings, last))]
         runner.stage("signals", "daily_signal_job", days)
-        runner.stage("outcomes", "track_outcomes", days)
-        runner.stage("reports", "report", None)
-        return _summary(runner, last, started)
+        if failure is None:
+            runner.stage("outcomes", "track_outcomes", days)
+            runner.stage("reports", "report", None)
+        return _summary(runner, last, started, failure)
 
 
 def signal_once(settings: Settings, console: Console) -> RunSummary:
@@ -271,9 +333,9 @@ def signal_once(settings: Settings, console: Console) -> RunSummary:
     started = time.perf_counter()
     with _runner(settings, console) as runner:
         last = runner.spy.last_session()
-        _history(runner, last)
+        failure = _refresh(runner, last)
         runner.stage("signal", "daily_signal_job", [str(last)])
-        return _summary(runner, last, started)
+        return _summary(runner, last, started, failure)
 
 
 def track(settings: Settings, console: Console, hours: float) -> dict[str, Any]:
@@ -317,7 +379,7 @@ def train(
 def retrain(
     settings: Settings, console: Console, *, timesteps: int | None = None
 ) -> dict[str, Any]:
-    """Train a challenger on everything up to the last session, as the weekly schedule does."""
+    """Train a challenger whose validation ends with the last session, as the weekly schedule does."""
     return _train(settings, console, 0, timesteps, None, None)
 
 
@@ -355,11 +417,57 @@ def _train(
     }
 
 
+def _refresh(runner: Runner, last: date) -> RunFailed | None:
+    """Bring history up to date; where a signal can hold in spite of a failure, the failure is given."""
+    try:
+        _history(runner, last)
+    except RunFailed as failure:
+        if _is_outage(runner, failure) and _has_history(runner):
+            return failure
+        raise
+    return None
+
+
+def _is_outage(runner: Runner, failure: RunFailed) -> bool:
+    """Whether a live source did not give its data, or gave what may not be published."""
+    return not runner.settings.historical and isinstance(failure.origin, SourceError | DataError)
+
+
+def _has_history(runner: Runner) -> bool:
+    return runner.settings.symbol in _symbols_in(runner.settings, "features.daily_15")
+
+
+def _symbols_in(settings: Settings, table: str) -> set[str]:
+    """The symbols of a table of the lake; none where there is no lake or no table."""
+    from spy_assets.warehouse import Warehouse
+    from spy_assets.warehouse.connection import is_initialised
+
+    if not is_initialised(settings):
+        return set()
+    with Warehouse.open(settings, read_only=True) as lake:
+        if table not in lake.tables():
+            return set()
+        return set(lake.execute(f"SELECT DISTINCT symbol FROM {table}")["symbol"])
+
+
 def _history(runner: Runner, last: date) -> None:
-    settings = runner.settings
-    years = years_of(date(first_year(settings), 1, 1), last)
+    """Market data and features up to ``last``; an outage is the same incident as of the sensors."""
+    settings, sender = runner.settings, alerter(runner.settings)
+    years = years_of(date(settings.first_year, 1, 1), last)
     running = None if settings.historical else Running(years[-1], last)
-    runner.stage("market data and features", "refresh_history", years, running=running)
+    try:
+        step = runner.stage("market data and features", "refresh_history", years, running=running)
+    except RunFailed as failure:
+        if _is_outage(runner, failure):
+            sender.send(
+                key=REFRESH_INCIDENT,
+                title="refresh_history failed",
+                text=failure.message,
+                now=runner.spy.utc_now(),
+            )
+        raise
+    if step.materialized:
+        sender.resolve(REFRESH_INCIDENT)
     minutes = [str(day) for day in _minute_days(runner, last)]
     if minutes:
         runner.stage("minute bars", "refresh_minutes", minutes)
@@ -391,17 +499,44 @@ def _last_sessions(last: date, count: int) -> list[date]:
 
 
 def _signal_days(settings: Settings, last: date) -> list[date]:
-    return _last_sessions(last, settings.signal_sessions)
+    """The sessions to signal on, as far back as data go."""
+    days = _last_sessions(last, settings.signal_sessions)
+    return [day for day in days if day.year >= settings.first_year]
 
 
 @contextmanager
 def _runner(settings: Settings, console: Console) -> Iterator[Runner]:
     with open_instance(settings) as instance:
         close_abandoned_runs(instance)
-        yield Runner(settings, console, instance)
+        runner = Runner(settings, console, instance)
+        _require_symbol(runner)
+        yield runner
 
 
-def _summary(runner: Runner, last: date, started: float) -> RunSummary:
+def _require_symbol(runner: Runner) -> None:
+    """Refuse a symbol that the source lacks, or another than the profile's signals are of."""
+    settings, symbol = runner.settings, runner.settings.symbol
+    offered = runner.spy.source().symbols()
+    if symbol not in offered:
+        raise ConfigError(
+            f"SPY_SYMBOL={symbol!r}: source {settings.source!r} gives no daily bars of it; it gives "
+            f"{', '.join(offered) or 'none'}",
+            hint="set SPY_SYMBOL to one of these, have it among SPY_SYMBOLS, or set SPY_SOURCE to a "
+            "source that has it",
+        )
+    others = sorted(_symbols_in(settings, "ledger.signals") - {symbol})
+    if others:
+        raise ConfigError(
+            f"SPY_SYMBOL={symbol!r}: profile {settings.profile_name!r} has models and signals of "
+            f"{', '.join(others)}",
+            hint=f"set SPY_SYMBOL={others[0]}, or give {symbol} a profile of its own: "
+            f"spy --profile {settings.source}-{symbol.strip('^').lower()} …",
+        )
+
+
+def _summary(
+    runner: Runner, last: date, started: float, failure: RunFailed | None = None
+) -> RunSummary:
     from spy_assets.signals.contract import Signal
     from spy_assets.signals.rendering import render_plain
 
@@ -411,11 +546,11 @@ def _summary(runner: Runner, last: date, started: float) -> RunSummary:
             where="symbol = ? AND session = ?",
             params=(runner.settings.symbol, last),
         )
-    summary = RunSummary(steps=runner.steps)
+    summary = RunSummary(steps=runner.steps, failure=failure)
     if not rows.is_empty():
         signal = Signal.from_row(rows.sort("ingested_at").row(-1, named=True))
         summary.signal = json.loads(signal.to_json())
-        summary.rendered = render_plain(signal)
+        summary.rendered = render_plain(signal, width=runner.console.width)
     reports = sorted((runner.settings.root / "reports").glob("*.html"))
     summary.report_path = str(reports[-1]) if reports else None
     summary.seconds = time.perf_counter() - started

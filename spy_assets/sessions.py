@@ -6,7 +6,8 @@ written from the `exchange_calendars` package by ``python -m spy_assets.sessions
 them equal to it. Reading two small files instead of importing that package (and pandas with it)
 keeps the Dagster code location light.
 
-Unscheduled closures that the package does not know yet are added with :func:`install_overrides`.
+Unscheduled closures that the package does not know yet are added with :func:`install_overrides`, which
+reading the settings does.
 
 All times are timezone-aware UTC; rules are New York time. Nothing here reads a clock.
 """
@@ -65,15 +66,20 @@ class _Calendar:
 
 
 _HOLIDAYS, _EARLY = _read_tables()
+_overrides: dict[date, Override] = {}
 _calendar = _Calendar(_HOLIDAYS, _EARLY)
 
 
 def install_overrides(overrides: Mapping[date, Override]) -> None:
     """Replace the set of unscheduled closures (``None``) and early closes (a New York time).
 
-    Earlier overrides are dropped, so that the call is idempotent.
+    Earlier overrides are dropped, so that the call is idempotent. ``load_settings`` calls it with the
+    table that ``SPY_CALENDAR_OVERRIDES`` names.
     """
-    global _calendar
+    global _calendar, _overrides
+    if overrides == _overrides:
+        return
+    _overrides = dict(overrides)
     closed = {day for day, close in overrides.items() if close is None}
     early = {day: close for day, close in overrides.items() if close is not None}
     _calendar = _Calendar(_HOLIDAYS | closed, _EARLY | early)

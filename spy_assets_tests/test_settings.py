@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from spy_assets import sessions
 from spy_assets.errors import ConfigError
 from spy_assets.settings import (
     PROJECT_ROOT,
@@ -15,6 +19,7 @@ from spy_assets.settings import (
     example_env,
     known_names,
     load_settings,
+    require_past,
 )
 
 
@@ -114,6 +119,126 @@ def test_a_group_with_a_wrong_key_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SPY_HTTP", '{"timeout": 3}')
     with pytest.raises(ConfigError, match="SPY_HTTP__TIMEOUT=3"):
         load_settings()
+
+
+@pytest.mark.parametrize("text", ["SPY,QQQ", " SPY , QQQ,", '["SPY", "QQQ"]'])
+def test_a_list_is_by_commas_or_json(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPY_SYMBOLS", text)
+    assert load_settings().symbols == ("SPY", "QQQ")
+    env = tmp_path / ".env"
+    env.write_text(f"SPY_SYMBOLS={text}\n")
+    monkeypatch.delenv("SPY_SYMBOLS")
+    monkeypatch.setenv("SPY_ENV_FILE", str(env))
+    assert load_settings().symbols == ("SPY", "QQQ")
+
+
+def test_values_that_are_no_json_are_told_with_all_the_rest(monkeypatch: pytest.MonkeyPatch):
+    wrong = {"HTTP": "x", "TRAIN": "{bad", "SYMBOLS": '{"SPY": 1}', "FILL": "never", "RISKS": "1"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(f"SPY_{name}", value)
+    with pytest.raises(ConfigError, match=r"5 setting\(s\) are wrong") as caught:
+        load_settings()
+    for told in (
+        "SPY_HTTP='x': allowed: a JSON object; or set one by one: SPY_HTTP__TIMEOUT_S,",
+        "SPY_TRAIN='{bad': allowed: a JSON object; or set one by one: SPY_TRAIN__PRESET,",
+        "SPY_SYMBOLS={'SPY': 1}: allowed: names separated by commas, or a JSON list",
+        "SPY_FILL='never': allowed: 'next_open' or 'next_close'",
+        "SPY_RISKS='1': no such setting; nearest is SPY_RISK",
+    ):
+        assert told in str(caught.value)
+
+
+def test_a_list_that_is_nearly_json_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPY_SYMBOLS", "[SPY, QQQ]")
+    with pytest.raises(ConfigError, match=r"SPY_SYMBOLS='\[SPY, QQQ\]': no JSON list"):
+        load_settings()
+
+
+def test_a_group_as_json_and_one_by_one_are_one_group(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPY_HTTP", '{"budget": 3, "timeout_s": 9}')
+    monkeypatch.setenv("SPY_HTTP__TIMEOUT_S", "4")
+    http = load_settings().http
+    assert (http.budget, http.timeout_s) == (3, 4.0)
+
+
+@pytest.mark.parametrize("name", ["..", "../other", "a/b", ".hidden", "-x", "a b", "", "a\n"])
+def test_a_profile_is_a_plain_name(name: str):
+    with pytest.raises(ConfigError, match="letters, digits, _ and -, the first a letter or digit"):
+        load_settings(profile=name)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"as_of": "2018-12-25"}, "a Tuesday on which XNYS is closed; nearest are 2018-12-24 and"),
+        ({"as_of": "2018-12-22"}, "a Saturday on which XNYS is closed"),
+        ({"as_of": "2035-01-03"}, "allowed: sessions from 1999-01-01 to 2018-12-31"),
+        ({"as_of": "2016-01-04", "start_year": 2017}, "allowed: sessions from 2017-01-01"),
+        ({"start_year": 2030}, "SPY_START_YEAR=2030: allowed: 1990 to 2018"),
+        ({"as_of": "2046-01-04", "source": "yfinance"}, "2045-12-31 (the calendar ends)"),
+    ],
+)
+def test_what_the_source_or_the_calendar_lacks_is_told(given: dict[str, Any], told: str):
+    with pytest.raises(ConfigError, match="1 setting") as caught:
+        load_settings(**given)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"start_year": 2027}, "SPY_START_YEAR=2027: allowed: 1990 to 2026"),
+        ({"as_of": "2026-11-25"}, "sessions from 2010-01-01 to 2026-11-24 (the last decided"),
+    ],
+)
+def test_a_live_source_has_no_days_to_come(given: dict[str, Any], told: str):
+    settings = load_settings(source="yfinance", **given)
+    with pytest.raises(ConfigError) as caught:
+        require_past(settings, datetime(2026, 11, 25, 21, 59, tzinfo=UTC))
+    assert told in str(caught.value)
+
+
+def test_days_that_are_decided_are_past():
+    settings = load_settings(source="yfinance", start_year=2026, as_of="2026-11-25")
+    require_past(settings, datetime(2026, 11, 25, 22, 0, tzinfo=UTC))
+    require_past(load_settings(as_of="2018-12-31"), datetime(2001, 1, 1, tzinfo=UTC))
+    assert settings.first_year == 2026
+
+
+@pytest.fixture
+def closures(tmp_path: Path) -> Iterator[Path]:
+    table = tmp_path / "closures.csv"
+    table.write_text("date,close\n2018-12-20,\n")
+    yield table
+    sessions.install_overrides({})
+
+
+@pytest.mark.fault(5)
+def test_the_settings_set_the_calendar(closures: Path):
+    load_settings(calendar_overrides=closures)
+    assert not sessions.is_session(date(2018, 12, 20))
+    with pytest.raises(ConfigError, match="nearest are 2018-12-19 and 2018-12-21"):
+        load_settings(calendar_overrides=closures, as_of="2018-12-20")
+    load_settings()
+    assert sessions.is_session(date(2018, 12, 20))
+
+
+def test_closures_that_cannot_be_read_are_told_with_the_rest(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"2 setting\(s\) are wrong") as caught:
+        load_settings(calendar_overrides=tmp_path / "none.csv", start_year=2030)
+    assert "none.csv' cannot be read" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "server"),
+    [
+        ({}, None),
+        ({"source": "yfinance"}, "https://fred.stlouisfed.org"),
+        ({"live": {"clock_url": "https://example.org"}}, "https://example.org"),
+    ],
+)
+def test_the_clock_is_held_against_one_server(given: dict[str, Any], server: str | None):
+    assert load_settings(**given).clock_server == server
 
 
 def test_settings_are_frozen():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from spy_assets.errors import SpyError
+from spy_assets.errors import SourceUnavailable, SpyError
 from spy_assets.settings import PROJECT_ROOT, SECRETS, Settings, without_password
 
 Status = Literal["ok", "warn", "fail", "skip"]
@@ -196,14 +196,22 @@ def check_disk(settings: Settings) -> Iterator[Check]:
 
 
 def check_clock(settings: Settings) -> Iterator[Check]:
-    """How far the clock is off, if there is a server to ask."""
+    """How far the clock is off, by the server that live signals ask."""
     from spy_assets import clock
 
-    url = settings.live.clock_url
+    url = settings.clock_server
     if url is None:
-        yield Check("clock", "skip", "not compared: SPY_LIVE__CLOCK_URL is not set")
+        told = "not compared: history needs no clock, and SPY_LIVE__CLOCK_URL is not set"
+        yield Check("clock", "skip", told)
         return
-    skew = clock.clock_skew_s(url)
+    try:
+        skew = clock.clock_skew_s(url)
+    except SourceUnavailable as error:
+        if settings.live.clock_url is not None:
+            raise
+        fix = "set SPY_LIVE__CLOCK_URL to a server that answers"
+        yield Check("clock", "warn", f"not compared: {error.message}", fix)
+        return
     text = f"{skew:+.1f} s against {url}, limit {settings.risk.max_clock_skew_s:g} s"
     fine = abs(skew) <= settings.risk.max_clock_skew_s
     yield Check(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spy_assets.cli.terminal import AsJson, Terminal, begin, show_error
-from spy_assets.errors import LockTimeout, SourceError
+from spy_assets.cli.terminal import AsJson, Terminal, begin, error_payload, show_error
+from spy_assets.errors import LockTimeout, SourceError, SpyError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,14 +30,16 @@ def run(
 ) -> None:
     """Materialize what is missing or stale, and print the latest signal.
 
-    Run again it changes nothing: same signal id, no new row.
+    Run again it changes nothing: same signal id, no new row. While a live source is out the signal is
+    HOLD, and the exit code 3.
     """
     terminal = begin(ctx, as_json=as_json)
     with terminal.guarded_stdout():
         from spy_assets import plan
 
         summary = plan.run(terminal.settings, terminal.out, fresh=fresh)
-    terminal.emit(_summary_json(summary), lambda: _summary_text(summary))
+    if failure := _tell(terminal, summary):
+        raise typer.Exit(failure.exit_code)
 
 
 def signal(
@@ -52,18 +54,19 @@ def signal(
     """Bring the data up to date and issue the signal of the last decided session.
 
     Without --once it goes on every --interval seconds. A source that ends in the past has nothing
-    new to come, so there it stops after one signal and says so.
+    new to come, so there it stops after one signal and says so. While a live source is out the signal
+    is HOLD; with --once the exit code is 3 then.
     """
     if once and interval is not None:
         raise typer.BadParameter("--once and --interval exclude each other")
     terminal = begin(ctx, as_json=as_json)
 
-    def turn() -> None:
+    def turn() -> SpyError | None:
         with terminal.guarded_stdout():
             from spy_assets import plan
 
             summary = plan.signal_once(terminal.settings, terminal.out)
-        terminal.emit(_summary_json(summary), lambda: _summary_text(summary))
+        return _tell(terminal, summary)
 
     _repeat(terminal, turn, None if once else interval or SIGNAL_INTERVAL_S)
 
@@ -133,7 +136,11 @@ def retrain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a challenger on everything up to the last session, as the weekly schedule does."""
+    """Train a challenger as the weekly schedule does: no session is held out for signals.
+
+    The validation window of the promotion gate ends with the last session; training ends before it and
+    the purge, 69 sessions earlier by default.
+    """
     terminal = begin(ctx, as_json=as_json)
     with terminal.guarded_stdout():
         from spy_assets import plan
@@ -148,22 +155,25 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _repeat(terminal: Terminal, turn: Callable[[], None], every_s: float | None) -> None:
+def _repeat(terminal: Terminal, turn: Callable[[], SpyError | None], every_s: float | None) -> None:
     """Do ``turn`` once, or every ``every_s`` seconds until interrupted.
 
     A vendor that is away and a lock that is held pass by themselves: they are told and the loop
-    goes on. Everything else ends it.
+    goes on. Everything else ends it. ``turn`` gives the error that it has told already, if any.
     """
     pause = threading.Event()
     while True:
         started = time.monotonic()
+        told = None
         try:
-            turn()
-        except (SourceError, LockTimeout) as error:
-            if every_s is None:
+            told = turn()
+        except SpyError as error:
+            if every_s is None or not isinstance(error.origin, SourceError | LockTimeout):
                 raise
             show_error(error, as_json=terminal.as_json)
         if every_s is None:
+            if told is not None:
+                raise typer.Exit(told.exit_code)
             return
         if terminal.settings.historical:
             source = terminal.settings.source
@@ -172,11 +182,19 @@ def _repeat(terminal: Terminal, turn: Callable[[], None], every_s: float | None)
         pause.wait(max(0.0, every_s - (time.monotonic() - started)))
 
 
+def _tell(terminal: Terminal, summary: RunSummary) -> SpyError | None:
+    """Give the summary, then what kept the source from being asked; in JSON that is one document."""
+    terminal.emit(_summary_json(summary), lambda: _summary_text(summary))
+    if summary.failure is not None and not terminal.as_json:
+        show_error(summary.failure, as_json=False)
+    return summary.failure
+
+
 def _summary_json(summary: RunSummary) -> Any:
     import json
 
-    body = summary.to_json()
-    return json.loads(body) if isinstance(body, str) else body
+    body = json.loads(summary.to_json())
+    return body if summary.failure is None else body | error_payload(summary.failure)
 
 
 def _summary_text(summary: RunSummary) -> RenderableType:

@@ -37,13 +37,12 @@ class Terminal:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, with unscheduled closures installed in the calendar."""
-        from spy_assets import sessions
-        from spy_assets.settings import load_settings
+        """The settings of the environment and ``.env``."""
+        from spy_assets import clock
+        from spy_assets.settings import load_settings, require_past
 
         settings = load_settings()
-        if settings.calendar_overrides:
-            sessions.install_overrides(sessions.read_overrides(settings.calendar_overrides))
+        require_past(settings, clock.utc_now())
         return settings
 
     @cached_property
@@ -65,7 +64,11 @@ class Terminal:
         if self.as_json:
             print(dumps(payload), flush=True)
         elif render is not None:
-            self.out.print(render())
+            from rich.text import Text
+
+            rendered = render()
+            # Text is laid out where it is made; broken once more, paths and columns come apart.
+            self.out.print(rendered, soft_wrap=isinstance(rendered, str | Text))
 
     @contextlib.contextmanager
     def guarded_stdout(self) -> Iterator[None]:
@@ -129,7 +132,7 @@ def error_payload(error: SpyError) -> dict[str, Any]:
     """The error as JSON commands print it."""
     return {
         "error": {
-            "type": type(error).__name__,
+            "type": type(error.origin).__name__,
             "message": error.message,
             "mend": error.hint,
             "exit_code": error.exit_code,
@@ -152,7 +155,7 @@ def show_error(error: SpyError, *, as_json: bool, stdout: TextIO | None = None) 
     grid.add_row("what", _text(error.message))
     if error.hint:
         grid.add_row("mend", _text(error.hint))
-    title = f"[red]{type(error).__name__}[/red]"
+    title = f"[red]{type(error.origin).__name__}[/red]"
     Console(stderr=True).print(
         Panel(grid, title=title, title_align="left", border_style="red", expand=False)
     )

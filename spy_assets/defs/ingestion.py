@@ -162,7 +162,9 @@ def _raise_failures(outcome: Outcome) -> None:
     if len(outcome.failed) == 1 and not outcome.parts:
         raise next(iter(outcome.failed.values()))
     listing = "\n".join(f"{key}: {error.message}" for key, error in outcome.failed.items())
-    raise dg.Failure(f"no answer for {', '.join(outcome.failed)}; the rest is stored:\n{listing}")
+    raise dg.Failure(
+        f"no answer for {', '.join(outcome.failed)}; the rest is stored:\n{listing}"
+    ) from next(iter(outcome.failed.values()))
 
 
 def ingest_sessions(

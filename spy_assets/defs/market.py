@@ -16,6 +16,7 @@ from spy_assets.defs.ingestion import IngestConfig
 from spy_assets.defs.partitions import SESSIONS, YEARS, bounds_of_years
 from spy_assets.defs.resources import SpyResource
 from spy_assets.defs.staleness import THROUGH
+from spy_assets.errors import EmptyResponse
 
 if TYPE_CHECKING:
     from spy_assets.market.schemas import Dataset
@@ -53,7 +54,7 @@ def _yearly(dataset: "Dataset", description: str) -> dg.AssetsDefinition:
         found = completeness.checks(spy, scope, outcome)
         if any(not one.passed and one.severity == dg.AssetCheckSeverity.ERROR for one in found):
             yield from found  # nothing is materialized, so that the next run asks again
-            raise dg.Failure(
+            raise EmptyResponse(
                 f"{spy.settings.source}: no row of {dataset} from {scope.start} to {scope.end}, "
                 "though the source has them"
             )

@@ -12,7 +12,6 @@ Years use the same zone, so that every session window lies in exactly one year.
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -24,30 +23,12 @@ from spy_assets.settings import Settings, load_settings
 PARTITION_ZONE = "Etc/GMT-2"
 WEEKENDS = "0 0 * * 6,0"
 
-#: First and last-but-one year of each source's history. ``None``: up to the present year.
-SPANS: dict[str, tuple[int, int | None]] = {
-    "sample": (1999, 2018),
-    "files": (1993, 2024),
-    "yfinance": (2010, None),
-}
-
-
-def first_year(settings: Settings) -> int:
-    """The first year partition of the settings' source."""
-    return settings.start_year or SPANS[settings.source][0]
-
-
-def last_day(settings: Settings) -> date | None:
-    """The day with which a historical source ends, or None for a live one."""
-    year = SPANS[settings.source][1]
-    return None if year is None else date(year, 12, 31)
-
 
 def year_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     """One partition a calendar year; the running year is listed while it runs."""
-    end = last_day(settings)
+    end = settings.last_day
     return dg.TimeWindowPartitionsDefinition(
-        start=datetime(first_year(settings), 1, 1),
+        start=datetime(settings.first_year, 1, 1),
         end=None if end is None else datetime(end.year + 1, 1, 1),
         cron_schedule="0 0 1 1 *",
         timezone=PARTITION_ZONE,
@@ -56,7 +37,6 @@ def year_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     )
 
 
-@lru_cache(maxsize=4)
 def _closed_weekdays(first: date, last: date) -> tuple[datetime, ...]:
     zone = ZoneInfo(PARTITION_ZONE)
     opened = frozenset(sessions.sessions_between(first, last))
@@ -70,8 +50,8 @@ def _closed_weekdays(first: date, last: date) -> tuple[datetime, ...]:
 
 def session_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     """One partition an XNYS session, listed from its decision time on."""
-    end = last_day(settings)
-    first = date(first_year(settings), 1, 1)
+    end = settings.last_day
+    first = date(settings.first_year, 1, 1)
     return dg.TimeWindowPartitionsDefinition(
         start=datetime(first.year, 1, 1),
         end=None if end is None else datetime(end.year + 1, 1, 1),
@@ -92,6 +72,7 @@ def bounds_of_years(keys: list[str]) -> tuple[date, date]:
     return date(int(min(keys)), 1, 1), date(int(max(keys)), 12, 31)
 
 
+#: Reading the settings also closes the days of SPY_CALENDAR_OVERRIDES, which then have no partition.
 _SETTINGS = load_settings()
 HISTORICAL = _SETTINGS.historical
 YEARS = year_partitions(_SETTINGS)

@@ -33,10 +33,6 @@ class SpyResource(dg.ConfigurableResource[Any]):
         """The settings of this run."""
         if self._settings is None:
             self._settings = load_settings(**self.overrides)
-            if self._settings.calendar_overrides:
-                sessions.install_overrides(
-                    sessions.read_overrides(self._settings.calendar_overrides)
-                )
         return self._settings
 
     def utc_now(self) -> datetime:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -47,8 +47,10 @@ _COLOURS: Final = {
     "CLOSE": "magenta",
 }
 _MISSING: Final = "n/a"
-#: Characters of a line; longer notices and statistics are broken.
-_LINE_WIDTH: Final = 88
+#: Characters of a line where no terminal says how many it shows; longer lines are broken.
+LINE_WIDTH: Final = 88
+#: No line is broken to less, however narrow the terminal.
+_LEAST_WIDTH: Final = 40
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,17 @@ class _Line:
     style: str = ""
 
 
-def render_plain(signal: Signal) -> str:
+def render_plain(signal: Signal, *, width: int = LINE_WIDTH) -> str:
     """Render the signal as text without colour; ends with a newline."""
-    return "\n".join(line.text for line in _lines(signal)) + "\n"
+    return "\n".join(line.text for line in _broken(_lines(signal), width)) + "\n"
 
 
-def render_rich(signal: Signal) -> Text:
+def render_rich(signal: Signal, *, width: int = LINE_WIDTH) -> Text:
     """Render the signal for a `rich` console; the characters are those of :func:`render_plain`."""
     from rich.text import Text
 
     text = Text()
-    for line in _lines(signal):
+    for line in _broken(_lines(signal), width):
         text.append(line.text + "\n", style=line.style)
     return text
 
@@ -118,7 +120,7 @@ def render_statistics(statistics: SignalStatistics) -> str:
     for name, value in rows:
         label = f"  {name:<21}: "
         lines += textwrap.wrap(
-            value, _LINE_WIDTH, initial_indent=label, subsequent_indent=" " * len(label)
+            value, LINE_WIDTH, initial_indent=label, subsequent_indent=" " * len(label)
         ) or [label]
     return "\n".join(lines) + "\n"
 
@@ -139,11 +141,18 @@ def bar(probability: float) -> str:
     return "#" * filled + "." * (BAR_WIDTH - filled)
 
 
-def _wrapped(text: str) -> list[str]:
-    """Break a line that no terminal or dialog shows whole."""
-    return textwrap.wrap(
-        text, _LINE_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+def _broken(lines: Iterable[_Line], width: int) -> Iterator[_Line]:
+    """Break lines that no terminal or dialog shows whole; a continuation stands under its text."""
+    for line in lines:
+        start = len(line.text) - len(line.text.lstrip(" -"))
+        parts = textwrap.wrap(
+            line.text,
+            max(width, _LEAST_WIDTH),
+            subsequent_indent=" " * max(start, 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        yield from (_Line(part, line.style) for part in parts or [""])
 
 
 def _lines(signal: Signal) -> Iterator[_Line]:
@@ -151,7 +160,7 @@ def _lines(signal: Signal) -> Iterator[_Line]:
     yield _Line(signal.as_of.isoformat(), "dim")
     yield _Line(f"session {signal.session}, source {signal.source}", "dim")
     for notice in signal.notices:
-        yield from (_Line(line, "yellow") for line in _wrapped(f"! {notice}"))
+        yield _Line(f"! {notice}", "yellow")
     yield _Line("")
     yield from _market(signal)
     yield _Line("")

@@ -136,3 +136,22 @@ def test_json_holds_dates_and_no_nan():
 
     text = dumps({"day": date(2018, 1, 2), "x": float("nan"), "path": Path("/a"), "n": (1, 2.5)})
     assert json.loads(text) == {"day": "2018-01-02", "x": None, "path": "/a", "n": [1, 2.5]}
+
+
+@pytest.mark.parametrize("name", ["..", "../../elsewhere", "a/b"])
+def test_a_profile_stays_in_the_data_root(spy, tmp_path: Path, name: str):
+    ran = spy("--home", tmp_path / "home", "--profile", name, "db", "init", "--json")
+    assert (ran.code, ran.json["error"]["type"]) == (2, "ConfigError")
+    assert "SPY_PROFILE" in ran.json["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SYMBOLS", "[SPY"), ("HTTP", "x"), ("TRAIN", "{bad"), ("START_YEAR", "2030")],
+)
+def test_a_wrong_setting_is_told_by_doctor_too(spy, monkeypatch, name: str, value: str):
+    monkeypatch.setenv(f"SPY_{name}", value)
+    ran = spy("doctor", "--json")
+    assert (ran.code, ran.json["error"]["exit_code"]) == (2, 2)
+    assert f"SPY_{name}=" in ran.json["error"]["message"]

@@ -121,6 +121,17 @@ def test_the_clock_is_not_asked_about_unless_told(settings: Settings):
     assert lines(checks.check_clock(settings))["clock"].status == "skip"
 
 
+@pytest.mark.fault(41)
+def test_a_live_source_s_clock_is_held_against_its_rates_vendor(tmp_path: Path):
+    with http.server.HTTPServer(("127.0.0.1", 0), _WrongClock) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        vendor = {"fred_url": f"http://127.0.0.1:{server.server_port}"}
+        live = load_settings(home=tmp_path, source="yfinance", http=vendor)
+        assert lines(checks.check_clock(live))["clock"].status == "fail"
+    silent = lines(checks.check_clock(live))["clock"]  # as for signals: nothing was measured
+    assert (silent.status, silent.fix is None) == ("warn", False)
+
+
 def test_secrets_are_masked(tmp_path: Path):
     settings = load_settings(
         home=tmp_path, fred_api_key="abc123", catalogue="postgresql://me:pw77@host/db"

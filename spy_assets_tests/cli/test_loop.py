@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import typer
 
-from spy_assets.cli.loop import _facts, _repeat, _summary_json, _summary_text
+from spy_assets import plan
+from spy_assets.cli.loop import _facts, _repeat, _summary_json, _summary_text, _tell
 from spy_assets.cli.terminal import Terminal
-from spy_assets.errors import DataError, SourceUnavailable
+from spy_assets.errors import DataError, LockTimeout, SourceUnavailable
 
 
-@dataclass
-class Summary:
-    """As `plan.RunSummary`, but that nothing was run."""
+def summary(failure: plan.RunFailed | None = None) -> plan.RunSummary:
+    """Of a run that made three things in 1.25 s."""
+    steps = [plan.Step("market", materialized=3, skipped=40)]
+    return plan.RunSummary(
+        rendered=">>> SPY* OPTIONS SIGNAL <<<", report_path="/reports/latest.html",
+        failure=failure, steps=steps, seconds=1.25,
+    )  # fmt: skip
 
-    rendered: str = ">>> SPY* OPTIONS SIGNAL <<<"
-    report_path: str | None = "/reports/latest.html"
-    materialized: int = 3
-    skipped: int = 40
-    seconds: float = 1.25
-    signal: dict[str, Any] | None = None
-    steps: list[Any] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"signal": self.signal, "materialized": self.materialized}
+OUTAGE = plan.RunFailed("bars failed: away", origin=SourceUnavailable("away", hint="wait"))
 
 
 def text_of(renderable: Any) -> str:
@@ -62,14 +61,38 @@ def test_wrong_options_are_refused_before_anything_runs(spy, words: list[str]):
 
 
 def test_summary_shows_signal_counts_and_report():
-    shown = text_of(_summary_text(Summary()))  # type: ignore[arg-type]
+    shown = text_of(_summary_text(summary()))
     assert ">>> SPY* OPTIONS SIGNAL <<<" in shown
     assert "3 materialized, 40 up to date, 1.2 s" in shown
     assert "/reports/latest.html" in shown
 
 
 def test_summary_as_json():
-    assert _summary_json(Summary()) == {"signal": None, "materialized": 3}  # type: ignore[arg-type]
+    body = _summary_json(summary())
+    assert (body["signal"], body["materialized"], body["skipped"]) == (None, 3, 40)
+    assert "error" not in body
+
+
+def test_what_held_the_signal_is_in_the_one_document(capsys):
+    assert _tell(Terminal(as_json=True), summary(OUTAGE)) is OUTAGE
+    body = json.loads(capsys.readouterr().out)
+    assert body["materialized"] == 3
+    assert (body["error"]["type"], body["error"]["exit_code"]) == ("SourceUnavailable", 3)
+
+
+def test_what_held_the_signal_is_told_after_it(capsys):
+    assert _tell(Terminal(), summary(OUTAGE)) is OUTAGE
+    told = capsys.readouterr()
+    assert ">>> SPY* OPTIONS SIGNAL <<<" in told.out
+    assert "SourceUnavailable" in told.err
+    assert "bars failed: away" in told.err
+
+
+def test_lines_are_broken_once_and_paths_never(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/a/" + "long/" * 20 + "report.html"
+    Terminal().emit({}, lambda: _summary_text(replace(summary(), report_path=path)))
+    assert f"report {path}" in capsys.readouterr().out.splitlines()
 
 
 def test_facts_show_nested_numbers():
@@ -86,6 +109,12 @@ def test_a_historical_source_gets_one_turn(monkeypatch, tmp_path, capsys):
     assert "ends in the past" in capsys.readouterr().err
 
 
+def test_once_ends_with_the_code_of_what_was_told():
+    with pytest.raises(typer.Exit) as ended:
+        _repeat(Terminal(), lambda: OUTAGE, None)
+    assert ended.value.exit_code == 3
+
+
 def test_once_raises_what_went_wrong(tmp_path):
     def fail() -> None:
         raise SourceUnavailable("vendor away")
@@ -97,14 +126,18 @@ def test_once_raises_what_went_wrong(tmp_path):
 def test_the_loop_outlives_an_outage_but_no_other_error(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SPY_HOME", str(tmp_path))
     monkeypatch.setenv("SPY_SOURCE", "yfinance")
-    errors = iter([SourceUnavailable("vendor away"), DataError("bad data")])
+    locked = plan.RunFailed("bars failed: locked", origin=LockTimeout("locked"))
+    broken = plan.RunFailed("bars failed: bad data", origin=DataError("bad data"))
+    errors = iter([SourceUnavailable("vendor away"), OUTAGE, locked, broken])
 
     def fail() -> None:
         raise next(errors)
 
-    with pytest.raises(DataError):
+    with pytest.raises(plan.RunFailed, match="bad data"):
         _repeat(Terminal(), fail, 0.01)
-    assert "vendor away" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    for words in ("vendor away", "bars failed: away", "bars failed: locked", "LockTimeout"):
+        assert words in told
 
 
 @pytest.mark.fault(53)

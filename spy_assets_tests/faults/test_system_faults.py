@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from spy_assets.dagster_home import instance as open_instance
+from spy_assets.definitions import defs
 from spy_assets.defs import sensors
 from spy_assets.plan import RunFailed
 from spy_assets.sessions import previous_session, sessions_between
@@ -176,14 +177,18 @@ def test_one_model_comes_of_it_and_all_signals_stay(interrupted: Interrupted, wo
 # -- features ---------------------------------------------------------------------------------
 
 
+FEATURES = ("features.indicators", "features.daily_15", "features.regime")
+
+
 @dataclass
 class Rebuilt:
-    """A history that was told to end, then killed within dbt, then made by two at once."""
+    """A history told to end, then killed within dbt, then made by one; another made by two at once."""
 
     settings: Settings
     told: Ended
     rows_after_kill: dict[str, int]
     summaries: list[dict[str, Any]]
+    raced: Settings
 
 
 def in_dbt(process: subprocess.Popen[str]) -> bool:
@@ -205,8 +210,10 @@ def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Rebuilt:
     time.sleep(2.0)  # dbt is at its models by then
     killed(process)
     rows = row_counts(settings)
-    both = [spy(settings.home, "signal", "--once", **YEAR) for _ in range(2)]
-    return Rebuilt(settings, told, rows, [completed(one) for one in both])
+    completed(spy(settings.home, "signal", "--once", **YEAR))
+    raced = load_settings(home=tmp_path_factory.mktemp("raced"))
+    both = [spy(raced.home, "signal", "--once", **YEAR) for _ in range(2)]
+    return Rebuilt(settings, told, rows, [completed(one) for one in both], raced)
 
 
 @pytest.mark.fault(53)
@@ -230,22 +237,21 @@ def test_kill_9_leaves_no_partial_partition(rebuilt: Rebuilt) -> None:
 def test_two_backfills_of_one_partition_leave_one_set_of_rows(
     rebuilt: Rebuilt, world: World
 ) -> None:
-    counts = row_counts(rebuilt.settings)
-    for name in (
-        "market.daily_bars",
-        "features.indicators",
-        "features.daily_15",
-        "features.regime",
-    ):
+    counts = row_counts(rebuilt.raced)
+    for name in ("market.daily_bars", *FEATURES):
         assert counts[name] == SESSIONS_OF_2018, name
     assert counts["ledger.signals"] == 1
-    assert payload(rebuilt.settings) == payload(world.settings)
+    assert payload(rebuilt.raced, "market.daily_bars") == payload(
+        world.settings, "market.daily_bars"
+    )
+    for name in FEATURES:
+        assert payload(rebuilt.raced, name) == payload(rebuilt.settings, name), name
 
 
-def payload(settings: Settings) -> bytes:
-    """The bytes of the year's bars, whoever wrote them."""
-    bars = read(settings, "market.daily_bars", where="year(session) = 2018")
-    return bars.drop("ingested_at").sort("session").write_csv().encode()
+def payload(settings: Settings, table: str) -> bytes:
+    """The bytes of the year's rows, whoever wrote them."""
+    rows = read(settings, table, where="year(session) = 2018")
+    return rows.drop("ingested_at").sort("session").write_csv().encode()
 
 
 @pytest.mark.fault(46)
@@ -253,6 +259,28 @@ def test_both_end_with_the_same_signal(rebuilt: Rebuilt) -> None:
     one, other = (summary["signal"] for summary in rebuilt.summaries)
     assert one["signal_id"] == other["signal_id"]
     assert one["reasons"] == ["no_model_yet"]
+
+
+# -- the calendar -----------------------------------------------------------------------------
+
+
+@pytest.mark.fault(5)
+def test_an_unscheduled_closure_is_no_session_and_no_alarm(tmp_path: Path) -> None:
+    table = tmp_path / "closures.csv"
+    table.write_text("date,close\n2018-12-27,\n")
+    answer = completed(spy(tmp_path, "signal", "--once", **YEAR, SPY_CALENDAR_OVERRIDES=str(table)))
+    assert answer["signal"]["session"] == str(LAST)
+    settings = load_settings(home=tmp_path)
+    with open_instance(settings) as instance:
+        made = instance.get_materialized_partitions(dg.AssetKey(["market", "minute_bars"]))
+        keys = sorted(defs.resolve_asset_graph().asset_check_keys)
+        found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assert made == {"2018-12-21", "2018-12-24", "2018-12-26", "2018-12-28", "2018-12-31"}
+    alarms = {key.to_user_string() for key, one in found.items() if one.status.value == "FAILED"}
+    assert alarms == {"signals/daily_signal:decided"}  # there is no model yet
+    days = read(settings, "features.daily_15")["session"]
+    assert len(days) == SESSIONS_OF_2018 - 1
+    assert date(2018, 12, 27) not in days
 
 
 # -- the source -------------------------------------------------------------------------------

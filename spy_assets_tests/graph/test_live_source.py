@@ -10,6 +10,9 @@ import json
 import math
 import os
 import random
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +23,11 @@ from typing import Any
 import pytest
 
 from spy_assets import clock, sessions
+from spy_assets.alerts import alerter
+from spy_assets.defs.deciding import REFRESH_INCIDENT
+from spy_assets.settings import load_settings
 from spy_assets_tests.scripted_server import Asked, Reply, ScriptedServer
+from spy_assets_tests.test_alerts import Webhook
 
 FIRST = date(2023, 1, 1)
 LEVEL = {"SPY": 450.0, "^VIX": 18.0, "^VIX9D": 17.0, "^VIX3M": 20.0, "^VVIX": 90.0, "^SKEW": 140.0}
@@ -121,19 +128,40 @@ def spy_run(server: ScriptedServer, home: Path, **settings: str) -> dict[str, An
     return summary
 
 
+@pytest.fixture(scope="module")
+def yesterday(
+    vendors: ScriptedServer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A live profile as of the session before the last, and the summary of its run."""
+    home = tmp_path_factory.mktemp("live")
+    before = sessions.previous_session(sessions.last_decided_session(clock.utc_now()))
+    return home, spy_run(vendors, home, SPY_AS_OF=before.isoformat())
+
+
+def copied(home: Path, to: Path) -> Path:
+    """The profile under another home."""
+    shutil.copytree(home, to, dirs_exist_ok=True)
+    yaml = to / ".spy" / "yfinance" / "dagster" / "dagster.yaml"
+    yaml.write_text(yaml.read_text().replace(str(home), str(to)))
+    return to
+
+
 @pytest.mark.slow
-def test_todays_signal_from_a_live_source(vendors: ScriptedServer, tmp_path: Path):
+def test_todays_signal_from_a_live_source(
+    vendors: ScriptedServer, yesterday: tuple[Path, dict[str, Any]], tmp_path: Path
+):
     last = sessions.last_decided_session(clock.utc_now())
     before = sessions.previous_session(last)
-    yesterday = spy_run(vendors, tmp_path, SPY_AS_OF=before.isoformat())
-    assert yesterday["signal"]["session"] == before.isoformat()
-    assert yesterday["signal"]["probabilities"], yesterday["signal"]["reasons"]
+    home, first = yesterday
+    copied(home, tmp_path)
+    assert first["signal"]["session"] == before.isoformat()
+    assert first["signal"]["probabilities"], first["signal"]["reasons"]
     # A day later only the running year is asked for, and the first model signals on the new session.
     vendors.asked.clear()
     today = spy_run(vendors, tmp_path)
     trained = {step["name"]: step["materialized"] for step in today["steps"]}
     assert trained["train and judge the model"] == 0
-    assert today["signal"]["model_version"] == yesterday["signal"]["model_version"] == "1"
+    assert today["signal"]["model_version"] == first["signal"]["model_version"] == "1"
     assert today["signal"]["probabilities"], today["signal"]["reasons"]
     assert today["signal"]["session"] == last.isoformat()
     assert today["signal"]["source"] == "yfinance"
@@ -145,3 +173,75 @@ def test_todays_signal_from_a_live_source(vendors: ScriptedServer, tmp_path: Pat
     assert again["signal"]["signal_id"] == today["signal"]["signal_id"]
     assert again["materialized"] == 0
     assert vendors.count() == asked
+
+
+def dead(webhook: Webhook) -> dict[str, str]:
+    """Settings by which every vendor is a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return {
+        "SPY_HTTP__YAHOO_URL": url, "SPY_HTTP__FRED_URL": url, "SPY_HTTP__MAX_ATTEMPTS": "1",
+        "SPY_ALERT_WEBHOOK": webhook.url,
+    }  # fmt: skip
+
+
+def told(line: str, session: date) -> None:
+    """One document: the session's signal, which holds, and the outage."""
+    body = json.loads(line)
+    assert (body["signal"]["session"], body["signal"]["action_name"]) == (str(session), "HOLD")
+    assert "source_outage" in " ".join(body["signal"]["reasons"])
+    assert (body["error"]["type"], body["error"]["exit_code"]) == ("SourceUnavailable", 3)
+    assert "market__daily_bars failed: " in body["error"]["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.fault(39)
+def test_an_outage_is_hold_and_one_alert_from_the_shell_too(
+    vendors: ScriptedServer,
+    yesterday: tuple[Path, dict[str, Any]],
+    webhook: Webhook,
+    tmp_path: Path,
+):
+    last = sessions.last_decided_session(clock.utc_now())
+    home = copied(yesterday[0], tmp_path)
+    away = environment(vendors, home) | dead(webhook)
+    command = [sys.executable, "-m", "spy_assets.cli", "signal", "--json"]
+    with subprocess.Popen(
+        [*command, "--interval", "300"], env=away, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as loop:  # fmt: skip
+        assert loop.stdout is not None
+        told(loop.stdout.readline(), last)
+        assert loop.poll() is None  # the outage is waited out
+        loop.send_signal(signal.SIGTERM)
+        err = loop.communicate(timeout=60)[1]
+        assert loop.returncode == 130
+    assert "yfinance" not in err.replace("yfinance: no answer", ""), err  # nor its crumbs
+    once = subprocess.run(
+        [*command, "--once"], env=away, capture_output=True, text=True, check=False
+    )
+    assert once.returncode == 3
+    told(once.stdout, last)
+    assert [one["title"] for one in webhook.received] == ["refresh_history failed"]
+    open_now = alerter(load_settings(home=home, source="yfinance")).open_incidents
+    assert [one["key"] for one in open_now()] == [REFRESH_INCIDENT]
+
+    back = spy_run(vendors, home)
+    assert back["signal"]["action_name"] == "HOLD"  # what was decided stands
+    assert open_now() == []
+
+
+@pytest.mark.slow
+def test_an_outage_before_any_data_is_an_error_alone(webhook: Webhook, tmp_path: Path):
+    settings = {"SPY_HOME": str(tmp_path), "SPY_SOURCE": "yfinance", "SPY_SYMBOLS": "SPY"}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SPY_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "spy_assets.cli", "run"],
+        env=own | settings | dead(webhook) | {"SPY_ENV_FILE": "none"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "SourceUnavailable" in done.stderr
+    assert "market__daily_bars failed" in done.stderr
+    assert [one["title"] for one in webhook.received] == ["refresh_history failed"]

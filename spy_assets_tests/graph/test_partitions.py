@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -58,6 +59,15 @@ def test_holidays_have_no_partition(live):
     keys = set(live.get_partition_keys())
     assert not {"2018-12-25", "2018-12-05", "2025-01-09", "2020-02-29"} & keys
     assert {"2018-12-24", "2018-12-26"} <= keys
+
+
+@pytest.mark.fault(5)
+def test_an_unscheduled_closure_has_no_partition(tmp_path: Path):
+    table = tmp_path / "closures.csv"
+    table.write_text("date,close\n2018-12-20,\n2018-12-21,13:00\n")
+    closed = session_partitions(load_settings(calendar_overrides=table)).get_partition_keys()
+    known = session_partitions(load_settings()).get_partition_keys()
+    assert set(known) - set(closed) == {"2018-12-20"}
 
 
 def test_keys_are_the_sessions_of_the_calendar():

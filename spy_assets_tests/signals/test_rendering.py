@@ -93,6 +93,22 @@ def test_bars_round_half_up() -> None:
     assert [bar(p).count("#") for p in (0.0, 0.024, 0.025, 0.704, 1.0)] == [0, 0, 1, 14, 20]
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("name", sorted(examples()))
+def test_lines_fit_the_terminal_and_lose_nothing(name: str, width: int) -> None:
+    text, wide = (render_plain(examples()[name], width=one) for one in (width, 1000))
+    assert max(len(line) for line in text.splitlines() if " " in line.strip()) <= width
+    assert text.split() == wide.split()
+    assert render_rich(examples()[name], width=width).plain == text
+
+
+def test_a_broken_line_goes_on_under_its_text() -> None:
+    signal = examples()["blocked"].model_copy(update={"reasons": ("source_outage: " + "x " * 50,)})
+    lines = render_plain(signal, width=60).splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("  - source_outage"))
+    assert lines[first + 1].startswith("    x x")
+
+
 def _write() -> None:
     for name, signal in examples().items():
         (GOLDEN / f"{name}.txt").write_text(render_plain(signal))

@@ -11,6 +11,8 @@ traded. There is no put/call data, and one-minute bars go back about 30 days, ei
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -198,8 +200,12 @@ class YahooSource:
         import yfinance
         from yfinance.config import YfConfig
 
-        # yfinance would turn every error into an empty frame, which reads as "no data".
+        # yfinance would turn every error into an empty frame, which reads as "no data". Raised, it
+        # needs no line in the terminal as well; a missing cookie or crumb is no error, and that it uses
+        # an old way of pandas is its own business.
         YfConfig.debug.hide_exceptions = False
+        logging.getLogger("yfinance").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="yfinance")
         if self._cache_dir is not None and not self._cache_dir.is_dir():
             self._cache_dir.mkdir(parents=True)
         if self._cache_dir is not None and not self._cache_placed:

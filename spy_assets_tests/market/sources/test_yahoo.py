@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -100,6 +101,22 @@ def yahoo(server: ScriptedServer, gate: Gate, tmp_path: Path) -> YahooSource:
     return YahooSource(
         gate, fred, symbols=("SPY",), base_url=server.url, cache_dir=tmp_path / "yfinance"
     )
+
+
+def test_what_yfinance_says_itself_is_not_in_the_terminal(
+    server: ScriptedServer,
+    yahoo: YahooSource,
+    caplog: pytest.LogCaptureFixture,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    server.on("/", Reply(status=503))
+    with caplog.at_level(logging.DEBUG), pytest.raises(SourceUnavailable):
+        yahoo.daily_bars(["SPY"], date(2024, 1, 2), date(2024, 1, 5))
+    assert [one.getMessage() for one in caplog.records if one.name.startswith("yfinance")] == []
+    days = [session_open(date(2024, 1, day)) for day in (2, 3)]
+    server.on(f"{CHART}/SPY", Reply(json.dumps(chart("SPY", days, [470.0, 471.0]))))
+    assert yahoo.daily_bars(["SPY"], date(2024, 1, 2), date(2024, 1, 5)).height == 2
+    assert [one for one in recwarn if "yfinance" in one.filename] == []
 
 
 @pytest.fixture
