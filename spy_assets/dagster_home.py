@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PROCESS_TAG = "spy/process"
 #: Start times of one process differ by the steps of the system clock; another one began long after.
 _SAME_START_S = 60.0
+#: Longest wait for another process that creates the databases; it takes some seconds.
+_OPENING_TIMEOUT_S = 120
 
 #: Folder of the open incidents in the data root (``spy_assets.alerts``).
 INCIDENTS = "incidents"
@@ -106,21 +108,20 @@ def instance(settings: Settings) -> DagsterInstance:
     """The Dagster instance of the profile, prepared first if need be.
 
     Also sets DAGSTER_HOME for this process, because steps in child processes and ``dagster``'s own
-    commands look there.
+    commands look there. Opening creates the databases that are missing, so one process at a time opens:
+    of two that start at once on a new profile the second would die of tables that are half there.
     """
     from dagster import DagsterInstance
+    from filelock import FileLock
 
-    home = str(prepare_dagster_home(settings))
-    os.environ["DAGSTER_HOME"] = home
-    return DagsterInstance.from_config(home)
+    home = prepare_dagster_home(settings)
+    os.environ["DAGSTER_HOME"] = str(home)
+    with FileLock(home / ".opening.lock", timeout=_OPENING_TIMEOUT_S):
+        return DagsterInstance.from_config(str(home))
 
 
 def create_storage(settings: Settings) -> None:
-    """Create Dagster's databases if they are missing.
-
-    Webserver and daemon start at the same time, and on a new profile both would create the tables:
-    the second one to come dies of it.
-    """
+    """Create Dagster's databases if they are missing, before Dagster's own commands race for it."""
     with instance(settings):
         pass
 

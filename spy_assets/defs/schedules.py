@@ -133,8 +133,8 @@ def daily_outcomes(
     cron_schedule="0 18 * * 0",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Sundays at 18:00 New York time: train on data up to the last session and register "
-    "a challenger.",
+    description="Sundays at 18:00 New York time: train on the window that ends with the last session "
+    "and register a challenger.",
 )
 def weekly_retrain(
     context: dg.ScheduleEvaluationContext, spy: SpyResource

@@ -285,12 +285,7 @@ _LEDGER = (
         ("structure", "VARCHAR", "Option structure."),
         ("legs", JSON, "Legs: OCC symbol, side, ratio, quotes; JSON list."),
         ("probabilities", JSON, "Probability of each action, JSON object."),
-        (
-            "confidence",
-            "DOUBLE",
-            "Confidence, 0 to 1: the probability of a profit once 50 closed trades calibrate it, until "
-            "then the policy's probability of the action; `confidence_kind` in payload says which.",
-        ),
+        ("confidence", "DOUBLE", "Probability of a profit, or of the action: see confidence_kind."),
         ("entry", "DOUBLE", "Entry price of the structure, USD a share."),
         ("stop", "DOUBLE", "Stop level, USD a share."),
         ("target", "DOUBLE", "Target level, USD a share."),
