@@ -24,6 +24,7 @@ from dagster_dbt.asset_utils import get_upstream_unique_ids
 from dagster_dbt.compat import DBT_PYTHON_VERSION
 
 from spy_assets.defs import freshness
+from spy_assets.defs.children import no_child_left
 from spy_assets.defs.describe import (
     OWNERS,
     column_lineage,
@@ -199,7 +200,7 @@ def dbt_features(
     start, end = bounds_of_years(list(context.partition_keys))
     variables = window_vars(start, end, spy.utc_now().isoformat())
     try:
-        with dbt_environment_set(spy.settings):
+        with dbt_environment_set(spy.settings), no_child_left():
             yield from dbt.cli(["build", "--vars", variables], context=context).stream()
     finally:  # what was built before a failure is published, so it needs its checksums too
         record_checksums(spy.settings)

@@ -13,6 +13,7 @@ import pytest
 from spy_assets.features.contracts import DAILY_15_PROXY_V1, Dimension
 from spy_assets.features.observation import build_observation, parse_quality, portfolio_dimensions
 from spy_assets.features.regime import rule_regime
+from spy_assets.market.availability import release_session
 from spy_assets.sessions import decision_time
 from spy_assets.warehouse.dbt_sql import CompiledModel, compute_features
 from spy_assets_tests.dbt.conftest import SESSIONS, Tables
@@ -191,7 +192,12 @@ def test_put_call_is_the_day_before_s(raw: Tables, wide: pl.DataFrame) -> None:
 
 def test_rate_is_the_preferred_one_known_at_the_decision(raw: Tables, wide: pl.DataFrame) -> None:
     bills = raw["market.rates"].filter(pl.col("series") == "DGS3MO").sort("session")
-    assert wide["rate"].to_list()[1:] == bills["rate"].to_list()[:-1]
+    released = {release_session(day): rate for day, rate in bills.select("session", "rate").rows()}
+    expected, known = [], None
+    for day in wide["session"]:
+        known = released.get(day, known)
+        expected.append(known)
+    assert wide["rate"].to_list() == expected
 
 
 def test_a_row_is_known_before_the_decision(daily: pl.DataFrame) -> None:
