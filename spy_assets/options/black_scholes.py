@@ -17,6 +17,11 @@ prices in dollars per share, ``years`` ACT/365, ``rate`` and ``dividend_yield`` 
 
 :func:`price_scalar` is the same price for plain floats, without NumPy's cost per call; the tests
 hold the two equal.
+
+:func:`all_greeks` is compiled (:mod:`spy_assets.options._bsm_kernel`): price and eight sensitivities in
+one pass, some tens of nanoseconds per option, and accurate to 1e-12 of each value far into the tails,
+where the readable formulas above lose their digits to cancellation. The simulator keeps the readable
+ones: its recorded results are those of their arithmetic.
 """
 
 # The seven arguments of the formula keep their textbook order, by position.
@@ -24,6 +29,7 @@ hold the two equal.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -44,6 +50,8 @@ _FAR = 40.0
 #: Below this standard deviation of the log price there is nothing left to be uncertain about, and a
 #: quotient by it could overflow.
 _CERTAIN = 1e-100
+#: Options handed to a kernel at a time: their arguments stay in the processor's cache.
+_CHUNK = 16_384
 
 
 class Greeks(NamedTuple):
@@ -54,6 +62,24 @@ class Greeks(NamedTuple):
     vega: FloatArray
     theta: FloatArray
     rho: FloatArray
+
+
+class AllGreeks(NamedTuple):
+    r"""Price and sensitivities per share, each of the arguments' broadcast shape.
+
+    vega :math:`V_\sigma` and rho :math:`V_r` per 1.00; theta :math:`-V_T` per year of calendar time;
+    vanna :math:`V_{S\sigma}`, volga :math:`V_{\sigma\sigma}` per 1.00; charm :math:`-V_{ST}` per year.
+    """
+
+    price: FloatArray
+    delta: FloatArray
+    gamma: FloatArray
+    vega: FloatArray
+    theta: FloatArray
+    rho: FloatArray
+    vanna: FloatArray
+    volga: FloatArray
+    charm: FloatArray
 
 
 class _Terms(NamedTuple):
@@ -89,6 +115,44 @@ def sign_of(right: RightLike) -> FloatArray:
     if not np.all(call | put):
         raise DataError(f"option right {right!r} is neither 'C' nor 'P'", hint="give 'C' or 'P'")
     return np.where(call, 1.0, -1.0)
+
+
+def lenient_sign_of(right: RightLike) -> FloatArray:
+    """As :func:`sign_of`, with 0 for what is neither a call nor a put."""
+    given = np.asarray(right)
+    if given.dtype == np.dtype("U1"):
+        # Comparing the characters' codes is ten times faster than comparing strings.
+        codes = np.ascontiguousarray(given).view(np.uint32).reshape(given.shape)
+        call, put = codes == ord("C"), codes == ord("P")
+    elif given.dtype.kind in "USO":
+        call, put = given == "C", given == "P"
+    else:
+        call, put = given == 1, given == -1
+    return np.asarray(call, dtype=np.float64) - np.asarray(put, dtype=np.float64)
+
+
+def in_chunks(*columns: Number) -> tuple[tuple[int, ...], Iterator[tuple[int, FloatArray]]]:
+    """The columns' broadcast shape, and their values as ``(start, matrix)`` with a row for each.
+
+    A matrix holds the next values of the flattened columns, few enough for the processor's cache; it is
+    overwritten by the next.
+    """
+    arrays = [np.asarray(column, dtype=np.float64) for column in columns]
+    shape = np.broadcast_shapes(*(array.shape for array in arrays))
+    size = math.prod(shape)
+    flat = [a.reshape(1) if a.size == 1 else np.broadcast_to(a, shape).reshape(-1) for a in arrays]
+
+    def chunks() -> Iterator[tuple[int, FloatArray]]:
+        rows = np.empty((len(flat), min(size, _CHUNK)))
+        for start in range(0, size, _CHUNK):
+            length = min(_CHUNK, size - start)
+            if length < rows.shape[1]:
+                rows = np.empty((len(flat), length))
+            for k, one in enumerate(flat):
+                rows[k] = one if one.size == 1 else one[start : start + length]
+            yield start, rows
+
+    return shape, chunks()
 
 
 def _cdf(x: FloatArray) -> FloatArray:
@@ -194,6 +258,40 @@ def greeks(
         theta=np.where(at_expiry, 0.0, decay + m.sign * interest),
         rho=m.sign * m.strike_pv * m.years * exercised,
     )
+
+
+def all_greeks(
+    spot: Number,
+    strike: Number,
+    years: Number,
+    rate: Number,
+    dividend_yield: Number,
+    sigma: Number,
+    right: RightLike,
+) -> AllGreeks:
+    """Price, delta, gamma, vega, theta, rho, vanna, volga and charm, compiled.
+
+    Arguments and units as for :func:`price`, the results float64 of the broadcast shape. For valid
+    arguments every value is finite, also at ``years == 0`` (intrinsic value, step delta, the rest 0) and
+    at ``sigma == 0`` (the discounted intrinsic value of the forward). Where an argument is NaN, infinite
+    or impossible, all results are NaN: a missing volatility in a chain stays a missing delta. Nothing is
+    raised for values.
+
+    >>> values = all_greeks(100.0, [90.0, 110.0], 0.25, 0.04, 0.01, 0.2, ["P", "C"])
+    >>> values.delta.round(4).tolist()
+    [-0.119, 0.2033]
+    """
+    # The kernel brings numba with it; what only reads this module's formulas does not wait for that.
+    from spy_assets.options._bsm_kernel import all_greeks_loop
+
+    shape, chunks = in_chunks(
+        spot, strike, years, rate, dividend_yield, sigma, lenient_sign_of(right)
+    )
+    results = np.empty((len(AllGreeks._fields), math.prod(shape)))
+    for start, market in chunks:
+        part = slice(start, start + market.shape[1])
+        all_greeks_loop(market, tuple(row[part] for row in results))
+    return AllGreeks(*results.reshape(len(results), *shape))
 
 
 def delta(
