@@ -7,6 +7,9 @@ against it, and :attr:`ObservationContract.sha256` travels with every model, so 
 sees another definition than the one it was trained on.
 
 "proxy" says that put/call, skew and gamma come from price and volume, not from option chains.
+`daily_15_chain_v1` takes these three from the session's option chain (``features.chain``) under names
+of their own, so that neither contract can be fed with the other's numbers: a session without a
+chain is held.
 """
 
 from __future__ import annotations
@@ -206,7 +209,51 @@ DAILY_15_PROXY_V1 = ObservationContract(
     portfolio=_PORTFOLIO,
 )
 
-CONTRACTS: dict[str, ObservationContract] = {DAILY_15_PROXY_V1.name: DAILY_15_PROXY_V1}
+_NO_CHAIN = ("no_chain", "the session has no chain that passed its checks")
+_NO_EXPIRY = ("no_expiry", "no quoted expiries before and after 30 days")
+_NO_STRIKES = ("no_strikes", "no quoted strikes on both sides of a delta of 0.25")
+_NO_GAMMA = ("no_gamma", "less than 90 % of the open interest that has a bid has a gamma")
+
+#: What `daily_15_chain_v1` has in place of the proxies: dimension of the proxy -> its own.
+CHAIN_DIMENSIONS: dict[str, Dimension] = {
+    "pcr": Dimension(
+        "pcr_chain",
+        "put volume / call volume of the session, all expiries of the option chain",
+        "clip(x / 3, 0, 1)",
+        null_when=(_NO_CHAIN, ("no_volume", "no call was traded, or the chain has no volume")),
+    ),
+    "iv_skew": Dimension(
+        "iv_skew_chain",
+        "implied volatility of the put with delta -0.25 less that of the call with delta 0.25, at"
+        " 30 days, annualised decimal",
+        "clip((x + 0.05) / 0.30, 0, 1)",
+        null_when=(_NO_CHAIN, _NO_EXPIRY, _NO_STRIKES),
+    ),
+    "gamma_proxy": Dimension(
+        "gamma_chain",
+        "gamma exposure of strikes within 2 % of the spot over the same sum without signs; exposure"
+        " is gamma * S^2 * open interest * 100, calls -, puts +",
+        "(x + 1) / 2",
+        null_when=(
+            _NO_CHAIN,
+            _NO_GAMMA,
+            ("no_open_interest", "the chain has no open interest"),
+        ),
+    ),
+}
+
+#: The contract of a daily policy that sees the option chain.
+DAILY_15_CHAIN_V1 = ObservationContract(
+    name="daily_15_chain_v1",
+    description="Fifteen numbers after the close of a session: ten of the market, five of the"
+    " account. Put/call, skew and gamma come from the session's option chain.",
+    market=tuple(CHAIN_DIMENSIONS.get(dimension.name, dimension) for dimension in _MARKET),
+    portfolio=_PORTFOLIO,
+)
+
+CONTRACTS: dict[str, ObservationContract] = {
+    contract.name: contract for contract in (DAILY_15_PROXY_V1, DAILY_15_CHAIN_V1)
+}
 
 
 def get_contract(name: str) -> ObservationContract:

@@ -1,18 +1,19 @@
 """Listed option contracts: OCC symbols, weekly expiries, the strike grid, time to expiry.
 
-The expiry calendar is the model's convention: one expiry a week, on Friday, or on the session
+The expiry calendar here is the model's convention: one expiry a week, on Friday, or on the session
 before if the exchange is closed that Friday. SPY weeklies have been listed since 2010; on earlier
-dates the calendar is an assumption, as every price on a model surface is.
+dates the calendar is an assumption, as every price on a model surface is. What the exchange really
+lists on a day is in :mod:`spy_assets.options.expiries`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 from spy_assets.errors import DataError
 from spy_assets.sessions import (
@@ -24,6 +25,7 @@ from spy_assets.sessions import (
 )
 
 Right = Literal["C", "P"]
+Settlement = Literal["AM", "PM"]
 
 #: Shares that one standard contract delivers.
 MULTIPLIER = 100
@@ -32,9 +34,19 @@ YEAR_SECONDS = 365.0 * 86_400.0
 #: Distance between listed strikes near the money, in dollars.
 STRIKE_STEP = 1.0
 
+#: Roots of index options that settle on the opening prices of their expiry day (Cboe contract
+#: specifications: SPX, NDX, RUT, DJX and VIX are AM-settled, their weekly roots SPXW, NDXP and RUTW
+#: PM-settled, VIXW AM-settled).
+AM_ROOTS: Final = frozenset({"SPX", "NDX", "RUT", "DJX", "VIX", "VIXW"})
+#: An OCC symbol as a regular expression (Python and Rust): padded, unpadded, or with the prefix
+#: ``O:`` of Polygon and Massive.
+OCC_PATTERN: Final = (
+    r"(?:O:)?(?P<root>[A-Z]{1,5}[0-9]?) *(?P<day>[0-9]{6})(?P<right>[CP])(?P<strike>[0-9]{8})"
+)
+
 _FRIDAY = 4
-_OCC = re.compile(r"(?P<root>[A-Z]{1,5}\d?) *(?P<day>\d{6})(?P<right>[CP])(?P<strike>\d{8})")
-_ROOT = re.compile(r"[A-Z]{1,5}\d?")
+_OCC = re.compile(OCC_PATTERN)
+_ROOT = re.compile(r"[A-Z]{1,5}[0-9]?")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,6 +63,8 @@ class OptionContract:
         ``"C"`` or ``"P"``.
     strike
         Dollars, in steps of a tenth of a cent.
+    multiplier
+        Shares that one contract delivers; the symbol does not carry it.
 
     Raises
     ------
@@ -65,12 +79,15 @@ class OptionContract:
     expiry: date
     right: Right
     strike: float
+    multiplier: int = field(default=MULTIPLIER, kw_only=True)
 
     def __post_init__(self) -> None:
         if not _ROOT.fullmatch(self.root):
             raise DataError(f"option root {self.root!r} is not 1-5 capitals and at most one digit")
         if self.right not in ("C", "P"):
             raise DataError(f"option right {self.right!r} is neither 'C' nor 'P'")
+        if self.multiplier <= 0:
+            raise DataError(f"multiplier {self.multiplier!r} is not a number of shares above 0")
         mills = self.strike * 1000.0
         if not (0.5 < mills < 1e8 and abs(mills - round(mills)) < 1e-6):
             raise DataError(
@@ -85,18 +102,39 @@ class OptionContract:
         return f"{self.root:<6}{self.expiry:%y%m%d}{self.right}{mills:08d}"
 
     @property
+    def compact(self) -> str:
+        """The OCC symbol without blanks: ``SPY181228C00250000``."""
+        return self.occ.replace(" ", "")
+
+    @property
+    def polygon(self) -> str:
+        """The symbol as Polygon and Massive write it: ``O:SPY181228C00250000``."""
+        return f"O:{self.compact}"
+
+    @property
     def display(self) -> str:
         """The contract as people read it: ``SPY 181228 C 250``."""
         return f"{self.root} {self.expiry:%y%m%d} {self.right} {self.strike:g}"
 
     @property
     def is_adjusted(self) -> bool:
-        """Whether the deliverable was changed by a corporate action (the root ends in a digit)."""
-        return self.root[-1].isdigit()
+        """Whether the deliverable is not the standard one.
+
+        A corporate action gave the root a digit at its end, or the multiplier is not 100.
+        """
+        return self.root[-1].isdigit() or self.multiplier != MULTIPLIER
+
+    @property
+    def settlement(self) -> Settlement:
+        """``"AM"`` if the contract settles on opening prices, else ``"PM"``."""
+        return "AM" if self.root in AM_ROOTS else "PM"
 
 
 def parse_occ(symbol: str) -> OptionContract:
-    """Read an OCC symbol, padded (``SPY   181228C00250000``) or not (``SPY181228C00250000``).
+    """Read an OCC symbol.
+
+    Padded (``SPY   181228C00250000``), not padded (``SPY181228C00250000``), or with the prefix of
+    Polygon and Massive (``O:SPY181228C00250000``).
 
     Raises
     ------

@@ -46,8 +46,8 @@ def test_the_same_hash_is_accepted() -> None:
 
 
 def test_an_unknown_contract_is_named() -> None:
-    with pytest.raises(ContractMismatch, match="'daily_15_chain_v1'"):
-        get_contract("daily_15_chain_v1")
+    with pytest.raises(ContractMismatch, match="'daily_15_chain_v9'"):
+        get_contract("daily_15_chain_v9")
 
 
 def test_docs_hold_the_rendered_contract() -> None:

@@ -34,7 +34,19 @@ sessions = st.dates(date(1999, 1, 4), date(2030, 12, 31)).map(next_session)
 def test_symbols_round_trip(contract):
     assert len(contract.occ) == 21
     assert parse_occ(contract.occ) == contract
-    assert parse_occ(contract.occ.replace(" ", "")) == contract
+    assert parse_occ(contract.compact) == contract
+    assert parse_occ(contract.polygon) == contract
+    assert contract.compact == contract.occ.replace(" ", "")
+
+
+@given(contracts, st.integers(0, 5))
+@settings(deadline=None, max_examples=50)
+def test_any_padding_of_the_root_reads_the_same(contract, blanks):
+    text = contract.compact
+    assert (
+        parse_occ(text[: len(contract.root)] + " " * blanks + text[len(contract.root) :])
+        == contract
+    )
 
 
 def test_symbol_and_display_of_a_known_contract():
@@ -49,6 +61,28 @@ def test_an_adjusted_contract_is_flagged():
     assert not parse_occ("SPY   260113P00688000").is_adjusted
 
 
+@pytest.mark.fault(29)
+def test_another_multiplier_makes_a_contract_adjusted():
+    mini = OptionContract("SPY", date(2026, 1, 13), "P", 688.0, multiplier=10)
+    assert mini.is_adjusted
+    assert mini.occ == "SPY   260113P00688000"
+    assert mini != parse_occ(mini.occ)
+    with pytest.raises(DataError, match="multiplier 0"):
+        OptionContract("SPY", date(2026, 1, 13), "P", 688.0, multiplier=0)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "settlement"),
+    [
+        ("SPX   260717C07400000", "AM"),
+        ("SPXW  260717C07400000", "PM"),
+        ("SPY260717C00740000", "PM"),
+    ],
+)
+def test_settlement_follows_from_the_root(symbol, settlement):
+    assert parse_occ(symbol).settlement == settlement
+
+
 @pytest.mark.parametrize(
     "symbol",
     [
@@ -60,6 +94,8 @@ def test_an_adjusted_contract_is_flagged():
         "SPY   260113P0068800",
         "SPY   260113P00000000",
         "SPY   260113P00688000 ",
+        "X:SPY260113P00688000",
+        "SPY   260113P0068800٠",
     ],
 )
 def test_a_bad_symbol_is_refused_by_name(symbol):
