@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dagster as dg
 
-from spy_assets.defs import features, jobs, market, models, schedules, sensors, signals
+from spy_assets.defs import features, jobs, market, models, options, schedules, sensors, signals
 from spy_assets.defs.resources import SpyResource
 
 
 def build(spy: SpyResource) -> dg.Definitions:
     """The graph bound to a resource; tests and the shell bind their own settings."""
     return dg.Definitions(
-        assets=[*market.ASSETS, *features.ASSETS, *models.ASSETS, *signals.ASSETS],
+        assets=[
+            *market.ASSETS,
+            *options.ASSETS,
+            *features.ASSETS,
+            *models.ASSETS,
+            *signals.ASSETS,
+        ],
         asset_checks=[*market.CHECKS, *features.CHECKS],
         jobs=jobs.JOBS,
         schedules=schedules.SCHEDULES,

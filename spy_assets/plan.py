@@ -471,6 +471,8 @@ def _history(runner: Runner, last: date) -> None:
     minutes = [str(day) for day in _minute_days(runner, last)]
     if minutes:
         runner.stage("minute bars", "refresh_minutes", minutes)
+    if settings.chain_source is not None and not settings.historical:
+        runner.stage("option chain", "refresh_chain", [str(last)])
 
 
 def _minute_days(runner: Runner, last: date) -> list[date]:

@@ -38,6 +38,16 @@ ENV_FILE = ".env"
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "CATALOGUE")
 
 SourceName = Literal["sample", "files", "yfinance"]
+ChainSourceName = Literal[
+    "none", "cboe", "yahoo", "polygon", "flat_files", "tradier", "alpaca", "thetadata", "files"
+]
+#: The secrets that a source of chains asks for.
+CHAIN_SECRETS: dict[str, tuple[str, ...]] = {
+    "polygon": ("polygon_api_key",),
+    "flat_files": ("flat_files_key_id", "flat_files_secret"),
+    "tradier": ("tradier_token",),
+    "alpaca": ("alpaca_key_id", "alpaca_secret"),
+}
 #: First and last year of each source's history. ``None``: up to the present year.
 SPANS: dict[str, tuple[int, int | None]] = {
     "sample": (1999, 2018),
@@ -128,6 +138,40 @@ class LiveSettings(_Group):
     )
 
 
+class ChainSettings(_Group):
+    """Where option chains come from; docs/chains.md says what each vendor gives."""
+
+    source: ChainSourceName | None = Field(
+        None,
+        description="where option chains come from: none, cboe, yahoo, polygon, flat_files, tradier, "
+        "alpaca, thetadata or files; by default the files source's own chains/ folder, else none",
+    )
+    model_chain: bool = Field(
+        False,
+        description="price a chain from the volatility indices, labelled surface, for sessions "
+        "without a real one",
+    )
+    cboe_url: str = Field("https://cdn.cboe.com", description="base address of CBOE's quotes")
+    polygon_url: str = Field("https://api.massive.com", description="base address of Massive")
+    flat_files_url: str = Field(
+        "https://files.massive.com", description="S3 endpoint of the flat files"
+    )
+    flat_files_bucket: str = Field("flatfiles", description="S3 bucket of the flat files")
+    tradier_url: str = Field("https://api.tradier.com", description="base address of Tradier")
+    alpaca_url: str = Field(
+        "https://data.alpaca.markets", description="base address of Alpaca's data"
+    )
+    alpaca_trading_url: str = Field(
+        "https://paper-api.alpaca.markets", description="where Alpaca is asked for open interest"
+    )
+    alpaca_feed: Literal["indicative", "opra"] = Field(
+        "indicative", description="Alpaca's option feed; opra needs a subscription"
+    )
+    thetadata_url: str = Field(
+        "http://127.0.0.1:25503", description="where the Theta Terminal listens"
+    )
+
+
 def _json_or_text(value: Any) -> Any:
     """What JSON says; text that is none stays text, for validation to judge with all the rest."""
     try:
@@ -180,11 +224,22 @@ class Settings(BaseSettings):
     sql_row_limit: int = Field(1_000, ge=1, description="row limit of `spy sql`")
     alert_webhook: SecretStr | None = Field(None, description="address that gets alerts as JSON")
     fred_api_key: SecretStr | None = Field(None, description="optional key of the FRED API")
+    polygon_api_key: SecretStr | None = Field(None, description="key of Massive (Polygon) chains")
+    flat_files_key_id: SecretStr | None = Field(
+        None, description="S3 key id of Massive's flat files"
+    )
+    flat_files_secret: SecretStr | None = Field(
+        None, description="S3 secret of Massive's flat files"
+    )
+    tradier_token: SecretStr | None = Field(None, description="token of Tradier chains")
+    alpaca_key_id: SecretStr | None = Field(None, description="key id of Alpaca chains")
+    alpaca_secret: SecretStr | None = Field(None, description="secret of Alpaca chains")
     http: HttpSettings = HttpSettings()
     train: TrainSettings = TrainSettings()
     risk: RiskSettings = RiskSettings()
     promotion: PromotionSettings = PromotionSettings()
     live: LiveSettings = LiveSettings()
+    chains: ChainSettings = ChainSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -233,6 +288,14 @@ class Settings(BaseSettings):
         """The day with which a historical source ends, or None for a live one."""
         year = SPANS[self.source][1]
         return None if year is None else date(year, 12, 31)
+
+    @property
+    def chain_source(self) -> str | None:
+        """The source of option chains; of the files source the folder's own, where it has some."""
+        if self.chains.source is not None:
+            return None if self.chains.source == "none" else self.chains.source
+        own = self.files_dir if self.source == "files" else None
+        return "files" if own is not None and (own / "chains").is_dir() else None
 
     @property
     def clock_server(self) -> str | None:
@@ -408,6 +471,12 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     """
     if settings.source == "files" and settings.files_dir is None:
         yield "SPY_FILES_DIR is not set, but SPY_SOURCE='files' reads from it"
+    if settings.chains.source == "files" and settings.files_dir is None:
+        yield "SPY_FILES_DIR is not set, but SPY_CHAINS__SOURCE='files' reads from it"
+    for name in CHAIN_SECRETS.get(settings.chains.source or "", ()):
+        if getattr(settings, name) is None:
+            asked = f"SPY_CHAINS__SOURCE={settings.chains.source!r}"
+            yield f"SPY_{name.upper()} is not set, but {asked} needs it"
     closures = settings.calendar_overrides
     try:
         sessions.install_overrides({} if closures is None else sessions.read_overrides(closures))

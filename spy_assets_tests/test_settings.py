@@ -13,6 +13,7 @@ import pytest
 from spy_assets import sessions
 from spy_assets.errors import ConfigError
 from spy_assets.settings import (
+    CHAIN_SECRETS,
     PROJECT_ROOT,
     SECRETS,
     Settings,
@@ -54,7 +55,8 @@ def test_secrets_are_masked():
         fred_api_key="123",
         catalogue="postgresql://me:123@host/db",
     )
-    assert {"alert_webhook", "fred_api_key", "catalogue"} == SECRETS
+    chains = {name for names in CHAIN_SECRETS.values() for name in names}
+    assert {"alert_webhook", "fred_api_key", "catalogue"} | chains == SECRETS
     assert "123" not in f"{settings!r} {settings} {settings.model_dump_json()}"
     assert settings.catalogue_dsn == "postgresql://me:123@host/db"
 
@@ -244,3 +246,20 @@ def test_the_clock_is_held_against_one_server(given: dict[str, Any], server: str
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Settings().source = "files"  # type: ignore[misc]
+
+
+def test_chains_come_from_the_folder_of_files_where_it_has_some(tmp_path: Path):
+    assert load_settings().chain_source is None
+    assert load_settings(source="files", files_dir=tmp_path).chain_source is None
+    (tmp_path / "chains").mkdir()
+    assert load_settings(source="files", files_dir=tmp_path).chain_source == "files"
+    none = load_settings(source="files", files_dir=tmp_path, chains={"source": "none"})
+    assert none.chain_source is None
+
+
+def test_a_source_of_chains_needs_its_key():
+    with pytest.raises(ConfigError, match="SPY_TRADIER_TOKEN is not set"):
+        load_settings(chains={"source": "tradier"})
+    assert load_settings(chains={"source": "tradier"}, tradier_token="1").chain_source == "tradier"
+    with pytest.raises(ConfigError, match="nearest is 'polygon'"):
+        load_settings(chains={"source": "poligon"})

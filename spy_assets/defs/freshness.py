@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from spy_assets.defs.partitions import HISTORICAL
+from spy_assets.defs.partitions import CHAIN_SOURCE, HISTORICAL
 
 
 def _within(window: timedelta) -> dg.FreshnessPolicy | None:
@@ -21,3 +21,5 @@ DAILY = _within(timedelta(days=4, hours=4))
 EVENING = _within(timedelta(days=4, hours=5))
 #: Models: two Sundays and a day.
 WEEKLY = _within(timedelta(days=15))
+#: Option chains: where no source of them is set there is nothing to age.
+CHAINS = DAILY if CHAIN_SOURCE else None

@@ -1,6 +1,6 @@
 """The jobs: which assets one run makes together, and in which process.
 
-A run has one kind of partition. History is by year, minutes, models and signals by session.
+A run has one kind of partition. History is by year; minutes, chains, models and signals by session.
 """
 
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ IN_PROCESS = dg.in_process_executor
 
 MINUTES = dg.AssetSelection.assets(["market", "minute_bars"])
 HISTORY = dg.AssetSelection.groups("market", "features") - MINUTES
+CHAINS = dg.AssetSelection.groups("options")
 TRAINING = dg.AssetSelection.assets(
     ["models", "ppo_daily"], ["models", "evaluation"], ["models", "promotions"]
 )
@@ -44,6 +45,13 @@ refresh_minutes = dg.define_asset_job(
     MINUTES,
     executor_def=IN_PROCESS,
     description="One-minute bars of sessions, with the bars due and the gaps.",
+    tags={"spy/kind": "history"},
+)
+refresh_chain = dg.define_asset_job(
+    "refresh_chain",
+    CHAINS,
+    executor_def=IN_PROCESS,
+    description="Option chains of sessions, with implied volatility and Greeks, and their features.",
     tags={"spy/kind": "history"},
 )
 train_daily = dg.define_asset_job(
@@ -110,6 +118,7 @@ def maintain_warehouse() -> None:
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     refresh_history,
     refresh_minutes,
+    refresh_chain,
     train_daily,
     daily_signal_job,
     track_outcomes,

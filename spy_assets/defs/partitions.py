@@ -75,5 +75,6 @@ def bounds_of_years(keys: list[str]) -> tuple[date, date]:
 #: Reading the settings also closes the days of SPY_CALENDAR_OVERRIDES, which then have no partition.
 _SETTINGS = load_settings()
 HISTORICAL = _SETTINGS.historical
+CHAIN_SOURCE = _SETTINGS.chain_source
 YEARS = year_partitions(_SETTINGS)
 SESSIONS = session_partitions(_SETTINGS)

@@ -60,10 +60,16 @@ def boxes() -> list[Box]:
     """Give the assets of the code location, parents before children."""
     import dagster as dg
 
-    from spy_assets.defs import features, market, models, signals
+    from spy_assets.defs import features, market, models, options, signals
     from spy_assets.defs.resources import SpyResource
 
-    assets = [*market.ASSETS, *features.ASSETS, *models.ASSETS, *signals.ASSETS]
+    assets = [
+        *market.ASSETS,
+        *options.ASSETS,
+        *features.ASSETS,
+        *models.ASSETS,
+        *signals.ASSETS,
+    ]
     resources = {"spy": SpyResource(), "dbt": features.dbt_resource()}
     graph = dg.Definitions(assets=assets, resources=resources).resolve_asset_graph()
     found = []

@@ -111,6 +111,27 @@ def daily_minutes(
 
 
 @dg.schedule(
+    job=jobs.refresh_chain,
+    cron_schedule=BEFORE_REFRESH,
+    execution_timezone=UTC,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="After each close: the session's option chain, which most vendors show until the next "
+    "open only. Nothing where no source of chains is set.",
+)
+def daily_chain(
+    context: dg.ScheduleEvaluationContext, spy: SpyResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Request the session's chain partition."""
+    if ended(spy) is None and spy.settings.chain_source is None:
+        return dg.SkipReason("no source of option chains is set; SPY_CHAINS__SOURCE names one")
+    return _daily(
+        context,
+        spy,
+        lambda day: [dg.RunRequest(run_key=f"chain-{day}", partition_key=day.isoformat())],
+    )
+
+
+@dg.schedule(
     job=jobs.track_outcomes,
     cron_schedule="45 22 * * *",
     execution_timezone=UTC,
@@ -159,4 +180,11 @@ def weekly_maintenance(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"maintenance-{_tick(context).date()}")
 
 
-SCHEDULES = [daily_refresh, daily_minutes, daily_outcomes, weekly_retrain, weekly_maintenance]
+SCHEDULES = [
+    daily_refresh,
+    daily_minutes,
+    daily_chain,
+    daily_outcomes,
+    weekly_retrain,
+    weekly_maintenance,
+]

@@ -352,11 +352,11 @@ def _quarantined(rows: pl.DataFrame, flags: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("reason").str.join(","), pl.col("severity").min())
     )  # "error" sorts before "warn"
     told = rows.join(merged, on="row", maintain_order="left")
+    # When it was fetched is no part of the row: the same row fetched again is the same.
+    names = [name for name in CHAIN_SCHEMA if name != "available_at"]
     payloads = [
-        json.dumps(
-            {n: _jsonable(v) for n, v in zip(CHAIN_SCHEMA, row, strict=True)}, sort_keys=True
-        )
-        for row in told.select(CHAIN_SCHEMA.keys()).iter_rows()
+        json.dumps({n: _jsonable(v) for n, v in zip(names, row, strict=True)}, sort_keys=True)
+        for row in told.select(names).iter_rows()
     ]
     return _quarantine_frame(
         told.select("symbol", "session", "reason", "severity", event_time=pl.col("quoted_at")),

@@ -397,8 +397,8 @@ def check_chain(
     root: str,
     session: date,
     as_of: datetime,
-    rate: float,
-    dividend_yield: float,
+    rate: float | None,
+    dividend_yield: float | None,
     spot: float | None = None,
     previous: pl.DataFrame | None = None,
     others: Mapping[date, pl.DataFrame] | None = None,
@@ -409,6 +409,9 @@ def check_chain(
     ----------
     chain
         Rows in :data:`~spy_assets.options.chain.CHAIN_SCHEMA`, before cleaning.
+    rate, dividend_yield
+        Continuous, decimals per year. Where one is None, `parity` and `spot_agreement` say that they
+        could not be judged.
     spot
         Price of the underlying on the session; by default the median of the chain's own column.
     previous, others
@@ -435,6 +438,11 @@ def check_chain(
     ]
     if is_session(session):
         findings.append(staleness(chain, session=session, as_of=as_of, root=root))
+    if rate is None or dividend_yield is None:
+        lacking = "rate" if rate is None else "dividend yield"
+        message = f"not judged: no {lacking} is known"
+        names = ("parity", "spot_agreement")
+        return [*findings, *(Finding(name, False, "warn", message) for name in names)]
     days = pl.Series([day for day in chain["session"].drop_nulls().unique() if is_session(day)])
     sound = chain.filter(
         pl.col("session").is_in(days.cast(pl.Date).implode())

@@ -169,13 +169,14 @@ def surface_grid(surface: Surface, *, title: str, longest: float = 2.0) -> Surfa
 
 @dataclass(frozen=True, slots=True)
 class PayoffMarket:
-    """What the value before expiry needs: decimals per year; one volatility per leg."""
+    """What the value before expiry needs: decimals per year; one volatility per leg; the exercise."""
 
     spot: float
     years: float
     rate: float
     dividend_yield: float
     volatilities: Sequence[float]
+    american: bool = False
 
 
 def payoff_chart(
@@ -234,9 +235,12 @@ def _payoff_spots(legs: Sequence[Leg], market: PayoffMarket) -> FloatArray:
 def _value(
     legs: Sequence[Leg], spots: FloatArray, market: PayoffMarket, years: float
 ) -> FloatArray:
+    from spy_assets.options import american
+
     total = np.zeros_like(spots)
+    value = american.price if market.american else price
     for leg, volatility in zip(legs, market.volatilities, strict=True):
-        each = price(
+        each = value(
             spots, leg.contract.strike, years, market.rate, market.dividend_yield, volatility,
             leg.contract.right,
         )  # fmt: skip

@@ -32,8 +32,16 @@ def _initial(cursor: duckdb.DuckDBPyConnection) -> None:
     create_views(cursor)
 
 
+def _chains(cursor: duckdb.DuckDBPyConnection) -> None:
+    for name in ("options.chain_quotes", "features.chain"):
+        create_table(cursor, TABLES[name])
+
+
 #: In order, never edited once released: a change is a new migration at the end.
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, "initial tables and views", _initial),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "initial tables and views", _initial),
+    Migration(2, "option chains", _chains),
+)
 
 
 @dataclass(frozen=True)

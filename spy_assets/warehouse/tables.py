@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spy_assets.warehouse.option_tables import CHAIN_FEATURES, CHAIN_QUOTES
+
 SYSTEM_COLUMNS: Mapping[str, str] = {
     "available_at": "TIMESTAMPTZ",
     "ingested_at": "TIMESTAMPTZ",
@@ -196,7 +198,26 @@ _MARKET = (
     ),
 )
 
+_OPTIONS = (
+    _spec(
+        "options.chain_quotes",
+        "symbol session quote_kind occ",
+        "Option chains: a row per contract, session and kind, with implied volatility and Greeks.",
+        _SYMBOL,
+        _SESSION,
+        *CHAIN_QUOTES,
+    ),
+)
+
 _FEATURES = (
+    _spec(
+        "features.chain",
+        "symbol session",
+        "Features of the session's option chain; null with a reason in quality.",
+        _SYMBOL,
+        _SESSION,
+        *CHAIN_FEATURES,
+    ),
     _spec(
         "features.adjusted_bars",
         "symbol session",
@@ -356,7 +377,7 @@ _LEDGER = (
 )
 
 TABLES: dict[str, TableSpec] = {
-    spec.name: spec for spec in (*_MARKET, *_FEATURES, *_MODELS, *_LEDGER)
+    spec.name: spec for spec in (*_MARKET, *_OPTIONS, *_FEATURES, *_MODELS, *_LEDGER)
 }
 
 SCHEMAS: tuple[str, ...] = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from datetime import UTC, date, datetime
 
 import polars as pl
@@ -264,10 +263,8 @@ def test_real_month_volatility_is_near_the_vendors(shared_data):
         clean = clean_chain(
             raw, session=session, as_of=datetime(2026, 8, 1, tzinfo=UTC), symbol="SPY"
         )
-        start = time.perf_counter()
         found = analyse_chain(clean.frame, rate=0.036, dividend_yield=0.0105)
         got = chain_features(found, session=session).row(0, named=True)
-        assert time.perf_counter() - start < 10.0  # the first call may compile
         vendor = told.filter(session_date=day)["iv30"].item() / 100
         assert got["atm_iv_avg"] == pytest.approx(vendor, abs=0.004)
         assert got["quality"] == "iv_rank:warmup;iv_percentile:warmup"

@@ -25,6 +25,7 @@ def ticks(tmp_path_factory: pytest.TempPathFactory) -> Ticks:
     home = tmp_path_factory.mktemp("live")
     own = {name: value for name, value in os.environ.items() if not name.startswith("SPY_")}
     own |= {"SPY_SOURCE": "yfinance", "SPY_HOME": str(home), "SPY_ENV_FILE": str(home / "no.env")}
+    own |= {"SPY_CHAINS__SOURCE": "cboe"}
     done = subprocess.run(
         [sys.executable, "-m", "spy_assets_tests.graph.live_ticks"],
         env=own, capture_output=True, text=True, check=False,
@@ -85,6 +86,24 @@ def test_minutes_are_kept_before_the_vendor_forgets_them(ticks: Ticks) -> None:
 
 
 @pytest.mark.slow
+def test_chains_are_kept_before_the_next_open(ticks: Ticks) -> None:
+    found = ticks["daily_chain 2026-11-27T22:01+00:00"]
+    assert (found["partitions"], found["run_keys"]) == (["2026-11-27"], ["chain-2026-11-27"])
+    assert "not a session" in ticks["daily_chain 2026-11-28T22:01+00:00"]["skipped"]
+
+
+def test_chains_are_not_asked_for_without_a_source_of_them(tmp_path: Path) -> None:
+    spy = SpyResource(overrides={"home": str(tmp_path), "source": "yfinance"})
+    moment = datetime.fromisoformat("2026-11-25T22:01+00:00")
+    with dg.build_schedule_context(
+        scheduled_execution_time=moment, resources={"spy": spy}
+    ) as context:
+        answer = schedules.daily_chain(context)
+    assert isinstance(answer, dg.SkipReason)
+    assert "SPY_CHAINS__SOURCE" in str(answer.skip_message)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("day", ["2026-11-25", "2026-11-27"])
 def test_outcomes_ask_for_the_session(ticks: Ticks, day: str) -> None:
     found = ticks[f"daily_outcomes {day}T22:45+00:00"]
@@ -110,7 +129,13 @@ def test_maintenance_runs_on_saturdays(ticks: Ticks) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", [schedules.daily_refresh, schedules.daily_outcomes, schedules.weekly_retrain]
+    "schedule",
+    [
+        schedules.daily_refresh,
+        schedules.daily_chain,
+        schedules.daily_outcomes,
+        schedules.weekly_retrain,
+    ],
 )
 def test_a_source_that_has_ended_is_skipped_and_told_why(
     schedule: dg.ScheduleDefinition, tmp_path: Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -268,17 +267,6 @@ def test_calls_and_puts_of_a_real_chain_agree_at_the_money(real):
     sides = near.pivot("right", index=["expiry", "strike"], values="iv").drop_nulls()
     assert sides.height > 80
     assert (sides["C"] - sides["P"]).abs().quantile(0.95) < 0.003
-
-
-def test_a_full_real_chain_takes_less_than_half_a_second(real):
-    analysed(real.head(500))
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        analysed(real, rate=0.036, dividend_yield=0.0105)
-        times.append(time.perf_counter() - start)
-    assert real.height == 14_024
-    assert sorted(times)[1] < 0.5
 
 
 def test_a_snapshot_of_noon_values_todays_contracts():

@@ -39,7 +39,7 @@ def test_a_schema_older_than_all_migrations_is_refused(warehouse: Warehouse):
 def test_migrations_run_once_in_order_and_keep_the_data(warehouse: Warehouse):
     warehouse.write(BARS, bars(), ingested_at=NOW)
     add = Migration(
-        2,
+        MIGRATIONS[-1].version + 1,
         "spread",
         lambda c: c.execute("ALTER TABLE lake.market.daily_bars ADD COLUMN spread DOUBLE"),
     )
@@ -55,12 +55,19 @@ def test_a_failing_migration_leaves_no_trace(warehouse: Warehouse):
         cursor.execute("CREATE TABLE lake.market.half (a INTEGER)")
         raise RuntimeError("broken step")
 
+    broken = Migration(MIGRATIONS[-1].version + 1, "x", fail)
     with pytest.raises(RuntimeError, match="broken step"):
-        migrate(
-            warehouse._connection.cursor(), "sample", NOW, [*MIGRATIONS, Migration(2, "x", fail)]
-        )
+        migrate(warehouse._connection.cursor(), "sample", NOW, [*MIGRATIONS, broken])
     assert "market.half" not in warehouse.tables()
     assert stamp_of(warehouse).schema_version == MIGRATIONS[-1].version
+
+
+def test_a_profile_from_before_option_chains_gets_their_tables(warehouse: Warehouse):
+    for name in ("options.chain_quotes", "features.chain"):
+        warehouse.execute(f"DROP TABLE lake.{name}")
+    warehouse.execute("DELETE FROM lake.meta.migrations WHERE version = 2")
+    assert [step.version for step in migrate(warehouse._connection.cursor(), "sample", NOW)] == [2]
+    assert {"options.chain_quotes", "features.chain"} <= set(warehouse.tables())
 
 
 def test_reading_a_missing_warehouse_says_how_to_make_one(tmp_path):

@@ -1,0 +1,484 @@
+"""One session's chain: asked for, judged, cleaned, analysed and written; what the assets share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from spy_assets import sessions
+from spy_assets.defs.describe import picture, table
+from spy_assets.warehouse.tables import TABLES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from spy_assets.defs.resources import SpyResource
+    from spy_assets.market.cleaning import Cleaned
+    from spy_assets.market.sources.chains import ChainSource
+    from spy_assets.options.calibration import IndexPin
+    from spy_assets.options.carry import Carry
+    from spy_assets.options.chain import RawChain
+    from spy_assets.options.chain_analytics import ChainAnalytics
+    from spy_assets.options.chain_checks import Finding
+    from spy_assets.warehouse import Warehouse, WriteResult
+
+ASSET = dg.AssetKey(["options", "option_chain"])
+QUOTES = "options.chain_quotes"
+#: Chains of so many days around a session are compared with its own.
+_NEIGHBOURS = timedelta(days=7)
+#: Bars before a session from which the dividend yield is taken.
+_YEAR = timedelta(days=400)
+#: Rows of a table in metadata.
+_ROWS = 40
+#: Calendar days of the expiry whose smile is shown.
+_SHOWN_DAYS = 30
+
+#: Check -> what it holds, in order; those of `options/chain_checks.py` first.
+CHECKS: dict[str, str] = {
+    "all_zero": "The chain has live quotes.",
+    "wrong_session": "Trades, quote times and expiries agree with the session.",
+    "duplicate": "Quotes and volumes are not those of another session.",
+    "expiries": "Every expiry that the exchange lists for sure is there.",
+    "strikes": "Contracts of the chain before are still there, and calls have their puts.",
+    "spot_range": "The spot lies within the strikes.",
+    "staleness": "Quotes are of the end of options trading.",
+    "crossed": "No bid is above its ask.",
+    "zero_bid": "Most contracts have a bid.",
+    "parity": "Calls and puts agree with the forward of their expiry.",
+    "spot_agreement": "The vendor's spot is the one that the quotes imply.",
+    "quarantine": "No contract is withheld as an error.",
+    "provided": "Every session of the run has a chain.",
+    "analysed": "Rate and dividend yield are known, and near-the-money quotes give a volatility.",
+}
+#: Checks whose failure keeps a chain out of the warehouse.
+BLOCKING = (
+    "all_zero", "wrong_session", "duplicate", "expiries", "strikes", "spot_range", "staleness",
+)  # fmt: skip
+
+
+@dataclass
+class Taken:
+    """What became of one session's chain."""
+
+    session: date
+    #: Why there is no chain.
+    absent: str = ""
+    kind: str = ""
+    raw_rows: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    cleaned: Cleaned | None = None
+    carry: Carry | None = None
+    analytics: ChainAnalytics | None = None
+    #: Of a model's chain: the indices, and what the surface makes of them.
+    pins: tuple[IndexPin, ...] = ()
+
+    @property
+    def blocked(self) -> list[Finding]:
+        """The findings that keep it out."""
+        from spy_assets.options.chain_checks import blocking
+
+        return blocking(self.findings)
+
+    @property
+    def publishable(self) -> bool:
+        """Whether there are rows that may be written."""
+        return self.analytics is not None and not self.blocked
+
+
+def check_specs() -> list[dg.AssetCheckSpec]:
+    """A spec of every check; errors block what is downstream."""
+    return [
+        dg.AssetCheckSpec(name, asset=ASSET, description=words, blocking=name in BLOCKING)
+        for name, words in CHECKS.items()
+    ]
+
+
+def take(lake: Warehouse, spy: SpyResource, source: ChainSource | None, session: date) -> Taken:
+    """Ask for a session's chain, judge it, and analyse it if it may be published.
+
+    Raises
+    ------
+    SpyError
+        If the source failed.
+    """
+    from spy_assets.errors import NotProvided
+
+    if source is None:
+        told = "no source of option chains is set (SPY_CHAINS__SOURCE)"
+        return _without(lake, spy, session, told)
+    try:
+        raw = source.chain(spy.settings.symbol, session, now=spy.utc_now())
+    except NotProvided as error:
+        return _without(lake, spy, session, error.message)
+    return judge(lake, spy, session, raw)
+
+
+def _without(lake: Warehouse, spy: SpyResource, session: date, why: str) -> Taken:
+    """A session that no source has: nothing, or a model's chain if that is wanted.
+
+    A real chain that is stored stays; a model's never takes its place.
+    """
+    if not spy.settings.chains.model_chain:
+        return Taken(session, absent=why)
+    if stored_sessions(lake, spy.settings.symbol, [session]):
+        return Taken(session, absent=f"{why}; the stored chain stays")
+    return _modelled(lake, spy, session, why)
+
+
+def _modelled(lake: Warehouse, spy: SpyResource, session: date, why: str) -> Taken:
+    """The chain that the day's volatility indices tell, labelled as such."""
+    from spy_assets.errors import DataError
+    from spy_assets.options.calibration import INDEX_DAYS
+    from spy_assets.options.chain import clean_chain
+    from spy_assets.options.model_chain import model_chain
+
+    symbol = spy.settings.symbol
+    bars, carry = _carry(lake, symbol, session)
+    closes = bars.filter(bars["session"] == session)["close"]
+    if carry.rate is None or carry.dividend_yield is None or closes.is_empty():
+        return Taken(session, absent=f"{why}; no model chain: {carry.missing or 'no_close'}")
+    lake.ensure(TABLES["market.volatility"])
+    known = lake.read(
+        "market.volatility",
+        as_of=sessions.decision_time(session),
+        where="session = ?",
+        params=(session,),
+    )
+    points = {n: v for n, v in known.select("name", "close").iter_rows() if n in INDEX_DAYS}
+    try:
+        raw, fit = model_chain(
+            points,
+            symbol=symbol,
+            session=session,
+            spot=float(closes[0]),
+            rate=carry.rate,
+            dividend_yield=carry.dividend_yield,
+        )
+    except DataError as error:
+        return Taken(session, absent=f"{why}; no model chain: {error.message}")
+    taken = Taken(session, absent=f"{why}; a model's chain", kind="surface", carry=carry)
+    taken.raw_rows, taken.pins = raw.frame.height, fit.pins
+    now = max(spy.utc_now(), sessions.decision_time(session))
+    taken.cleaned = clean_chain(raw, session=session, as_of=now, symbol=symbol)
+    taken.analytics = analyse(taken.cleaned.frame, carry)
+    return taken
+
+
+def judge(lake: Warehouse, spy: SpyResource, session: date, raw: RawChain) -> Taken:
+    """Check, clean and analyse a raw chain."""
+    from spy_assets.options.chain import clean_chain
+    from spy_assets.options.chain_checks import check_chain
+
+    symbol, now = spy.settings.symbol, spy.utc_now()
+    bars, carry = _carry(lake, symbol, session)
+    neighbours = _neighbours(lake, symbol, session)
+    before = [day for day in neighbours if day < session]
+    taken = Taken(session, kind="chain", raw_rows=raw.frame.height, carry=carry)
+    taken.findings = check_chain(
+        raw.frame,
+        root=_root(raw.frame, symbol),
+        session=session,
+        as_of=now,
+        rate=carry.rate,
+        dividend_yield=carry.dividend_yield,
+        spot=_spot(raw.frame, bars, session),
+        previous=neighbours[max(before)] if before else None,
+        others=neighbours,
+    )
+    taken.cleaned = clean_chain(raw, session=session, as_of=now, symbol=symbol)
+    if not taken.blocked and not taken.cleaned.frame.is_empty():
+        taken.analytics = analyse(taken.cleaned.frame, carry)
+    return taken
+
+
+def analyse(chain: pl.DataFrame, carry: Carry) -> ChainAnalytics:
+    """The analytics of a clean chain; without a carry they are null, with the reason as status."""
+    import polars as pl
+
+    from spy_assets.options.chain_analytics import (
+        ANALYTICS_SCHEMA,
+        FORWARDS_SCHEMA,
+        ChainAnalytics,
+        analyse_chain,
+    )
+
+    if carry.rate is not None and carry.dividend_yield is not None:
+        return analyse_chain(chain, rate=carry.rate, dividend_yield=carry.dividend_yield)
+    nothing = chain.with_columns(
+        pl.lit(None, kind).alias(name) for name, kind in ANALYTICS_SCHEMA.items()
+    )
+    told = nothing.with_columns(iv_status=pl.lit(carry.missing, pl.String))
+    return ChainAnalytics(told, pl.DataFrame(schema=FORWARDS_SCHEMA), None, "none")
+
+
+def _carry(lake: Warehouse, symbol: str, session: date) -> tuple[pl.DataFrame, Carry]:
+    """The underlying's bars, and the carry, as known at the session's decision."""
+    from spy_assets.options.carry import known_carry
+
+    for name in ("market.daily_bars", "market.rates"):
+        lake.ensure(TABLES[name])
+    as_of = sessions.decision_time(session)
+    start = session - _YEAR
+    bars = lake.read(
+        "market.daily_bars",
+        as_of=as_of,
+        where="symbol = ? AND session BETWEEN ? AND ?",
+        params=(symbol, start, session),
+    )
+    rates = lake.read("market.rates", as_of=as_of, where="session <= ?", params=(session,))
+    return bars, known_carry(rates, bars, session)
+
+
+def _spot(chain: pl.DataFrame, bars: pl.DataFrame, session: date) -> float | None:
+    """The vendor's spot, else the session's close, for the checks."""
+    if chain["spot"].null_count() < chain.height:
+        return None  # the checks take the median of the column
+    closes = bars.filter(bars["session"] == session)["close"]
+    return float(closes[0]) if len(closes) else None
+
+
+def _root(chain: pl.DataFrame, symbol: str) -> str:
+    """The symbol's own root, or the one with most contracts: SPXW of SPX."""
+    roots = chain["root"].drop_nulls()
+    if roots.is_empty() or (roots == symbol).any():
+        return symbol
+    return str(roots.value_counts(sort=True)["root"][0])
+
+
+def _neighbours(lake: Warehouse, symbol: str, session: date) -> dict[date, pl.DataFrame]:
+    """Stored real chains of the days around a session."""
+    from spy_assets.options.chain import CHAIN_SCHEMA
+
+    lake.ensure(TABLES[QUOTES])
+    found = lake.read(
+        QUOTES,
+        where="symbol = ? AND quote_kind = 'chain' AND session <> ? AND session BETWEEN ? AND ?",
+        params=(symbol, session, session - _NEIGHBOURS, session + _NEIGHBOURS),
+        columns=list(CHAIN_SCHEMA),
+    )
+    return {day: found.filter(found["session"] == day) for day in found["session"].unique().sort()}
+
+
+def store(lake: Warehouse, spy: SpyResource, taken: Sequence[Taken]) -> list[WriteResult]:
+    """Write quotes and quarantine of all sessions in one transaction."""
+    import polars as pl
+
+    from spy_assets.market.schemas import QUARANTINE, TIMESTAMP, empty
+
+    now = spy.utc_now()
+    quotes = [rows_of(one.analytics) for one in taken if one.publishable and one.analytics]
+    withheld = [empty(QUARANTINE)]
+    withheld += [one.cleaned.quarantined for one in taken if one.cleaned and not one.blocked]
+    withheld += [_withheld_chain(one, spy.settings.symbol) for one in taken if one.blocked]
+    refused = pl.concat(withheld).with_columns(
+        pl.lit(now, TIMESTAMP).alias("available_at"), source=pl.lit("option_chain")
+    )
+    batches = [(TABLES["quarantine.rows"], refused)]
+    if quotes:
+        batches.insert(0, (TABLES[QUOTES], pl.concat(quotes)))
+    results = lake.write_many(batches, ingested_at=now)
+    return results if quotes else []
+
+
+def rows_of(analytics: ChainAnalytics) -> pl.DataFrame:
+    """Rows of `options.chain_quotes`."""
+    import polars as pl
+
+    return analytics.contracts.with_columns(
+        spot_used=pl.lit(analytics.spot, pl.Float64), spot_source=pl.lit(analytics.spot_source)
+    )
+
+
+def _withheld_chain(taken: Taken, symbol: str) -> pl.DataFrame:
+    """One quarantine row for each reason that kept a whole chain out."""
+    import hashlib
+    import json
+
+    import polars as pl
+
+    from spy_assets.market.schemas import QUARANTINE
+
+    rows = []
+    for finding in taken.blocked:
+        payload = json.dumps({"contracts": taken.raw_rows, "found": finding.message})
+        named = f"option_chain\n{symbol}\n{taken.session}\n{finding.name}\n{payload}"
+        rows.append(
+            {
+                "dataset": "option_chain",
+                "row_id": hashlib.sha256(named.encode()).hexdigest()[:32],
+                "symbol": symbol,
+                "session": taken.session,
+                "reason": f"chain:{finding.name}",
+                "severity": "error",
+                "payload": payload,
+                "event_time": None,
+            }
+        )
+    return pl.DataFrame(rows, schema=pl.Schema(QUARANTINE))
+
+
+def results(taken: Sequence[Taken], stored: frozenset[date]) -> list[dg.AssetCheckResult]:
+    """One result per check over all sessions of a run."""
+    found: dict[str, list[tuple[date, bool, str]]] = {name: [] for name in CHECKS}
+    for one in taken:
+        for finding in one.findings:
+            words = "; ".join((finding.message, *finding.examples))
+            found[finding.name].append((one.session, finding.passed, words))
+        there = not one.absent or one.session in stored
+        found["provided"].append((one.session, there, one.absent or f"{one.raw_rows} contracts"))
+        if one.cleaned is not None:
+            found["quarantine"].append(_quarantine(one))
+        if one.analytics is not None:
+            found["analysed"].append(_analysed(one))
+    return [_result(name, rows) for name, rows in found.items()]
+
+
+def _quarantine(one: Taken) -> tuple[date, bool, str]:
+    assert one.cleaned is not None
+    errors = one.cleaned.quarantined.filter(severity="error")
+    counts = errors["reason"].value_counts(sort=True).rows()
+    told = ", ".join(f"{reason} {count}" for reason, count in counts[:10])
+    return one.session, errors.is_empty(), told or "none withheld"
+
+
+def _analysed(one: Taken) -> tuple[date, bool, str]:
+    assert one.analytics is not None
+    assert one.carry is not None
+    if one.carry.missing is not None:
+        return one.session, False, f"{one.carry.missing}: no volatility can be told"
+    contracts = one.analytics.contracts
+    known = contracts["iv"].count()
+    return one.session, known > 0, f"{known} of {contracts.height} contracts have a volatility"
+
+
+def _result(name: str, rows: list[tuple[date, bool, str]]) -> dg.AssetCheckResult:
+    failed = [row for row in rows if not row[1]]
+    told = failed or rows
+    return dg.AssetCheckResult(
+        asset_key=ASSET,
+        check_name=name,
+        passed=not failed,
+        severity=(dg.AssetCheckSeverity.ERROR if name in BLOCKING else dg.AssetCheckSeverity.WARN),
+        metadata={
+            "sessions": len(rows),
+            "failed": len(failed),
+            "found": "\n".join(f"{day}: {words}" for day, _, words in told[:_ROWS])
+            or "no chain was judged",
+        },
+    )
+
+
+def describe(one: Taken) -> dict[str, Any]:
+    """What the UI shows of a session's chain: counts, volatilities, the surface and a picture."""
+    import polars as pl
+
+    if one.analytics is None or one.carry is None:
+        return {"chain": one.absent or "kept out by its checks"}
+    contracts, spot = one.analytics.contracts, one.analytics.spot
+    statuses = contracts["iv_status"].value_counts(sort=True).sort("count", descending=True)
+    shown: dict[str, Any] = {
+        "session": one.session.isoformat(),
+        "quote_kind": one.kind,
+        "vendor": ", ".join(contracts["source"].unique().sort()),
+        "contracts": contracts.height,
+        "expiries": contracts["expiry"].n_unique(),
+        "volatilities": table(statuses, _ROWS),
+        "spot_source": one.analytics.spot_source,
+        "rate": "unknown"
+        if one.carry.rate is None
+        else f"{one.carry.rate:.5f} ({one.carry.rate_series})",
+    }
+    if spot is not None:
+        shown["spot"] = spot
+    if one.pins:
+        told = [(pin.name, pin.published, pin.error, pin.reason or "met") for pin in one.pins]
+        columns = ["index", "points", "surface_error", "verdict"]
+        shown["indices"] = table(pl.DataFrame(told, schema=columns, orient="row"))
+    if one.carry.dividend_yield is not None:
+        shown["dividend_yield"] = one.carry.dividend_yield
+    if not contracts.filter(pl.col("iv").is_not_null()).is_empty():
+        shown |= _surface(one.analytics, f"{contracts['symbol'][0]} {one.session}")
+    return shown
+
+
+def _surface(analytics: ChainAnalytics, title: str) -> dict[str, Any]:
+    """Errors of the arbitrage-free surface that is fitted to the chain, and smile and surface."""
+    import polars as pl
+
+    from spy_assets.errors import DataError
+    from spy_assets.options.chain_calibration import ChainQuotes, calibrate_to_chain
+    from spy_assets.options.pictures import MarketSmile, draw, smile_chart, surface_grid
+
+    years = analytics.forwards.select("root", "expiry", _years="years")
+    points = (
+        analytics.contracts.filter(
+            pl.col("is_otm"), pl.col("iv").is_not_null(), ~pl.col("is_adjusted"), pl.col("bid") > 0
+        )
+        .join(years, on=["root", "expiry"], how="inner")
+        .with_columns(k=(pl.col("strike") / pl.col("forward")).log())
+    )
+    try:
+        fit = calibrate_to_chain(
+            ChainQuotes(*(points[name].to_numpy() for name in ("k", "_years", "iv")))
+        )
+    except DataError as error:
+        return {"surface": f"not fitted: {error.message}"}
+    by_expiry = pl.DataFrame(
+        [
+            {"days": 365.0 * at, "points": e.points, "rmse": e.rmse, "worst": e.worst}
+            for at, e in fit.by_expiry.items()
+        ]
+    )
+    at = min(fit.by_expiry, key=lambda value: abs(365.0 * value - _SHOWN_DAYS))
+    own = points.filter((pl.col("_years") - at).abs() < 1e-12).sort("k")
+    market = MarketSmile(own["k"].to_numpy(), own["iv"].to_numpy())
+    smile = smile_chart(fit.surface, at, title=f"{title}, {365.0 * at:.0f} days", market=market)
+    grid = surface_grid(fit.surface, title=f"{title}, fitted surface", longest=max(fit.by_expiry))
+    return {
+        "surface_points": fit.errors.points,
+        "surface_rmse_vol_points": fit.errors.rmse,
+        "surface_rmse_near_vol_points": fit.errors.near,
+        "surface_worst_vol_points": fit.errors.worst,
+        "surface_by_expiry": table(by_expiry, _ROWS),
+        "smile": picture(draw(smile)),
+        "surface": picture(draw(grid)),
+    }
+
+
+def stored_sessions(lake: Warehouse, symbol: str, days: Sequence[date]) -> frozenset[date]:
+    """Those of the sessions that have a real chain in the warehouse."""
+    lake.ensure(TABLES[QUOTES])
+    found = lake.execute(
+        f"SELECT DISTINCT session FROM {QUOTES}"
+        " WHERE symbol = ? AND quote_kind = 'chain' AND session BETWEEN ? AND ?",
+        [symbol, min(days), max(days)],
+    )
+    return frozenset(found["session"]) & frozenset(days)
+
+
+def load(lake: Warehouse, symbol: str, session: date) -> tuple[ChainAnalytics, str | None]:
+    """A session's stored chain, the real one if there is one, and its kind; or nothing and None."""
+    import polars as pl
+
+    from spy_assets.options.chain import CHAIN_SCHEMA
+    from spy_assets.options.chain_analytics import (
+        ANALYTICS_SCHEMA,
+        FORWARDS_SCHEMA,
+        ChainAnalytics,
+    )
+
+    lake.ensure(TABLES[QUOTES])
+    rows = lake.read(QUOTES, where="symbol = ? AND session = ?", params=(symbol, session))
+    kind = "chain" if "chain" in rows["quote_kind"] else "surface"
+    rows = rows.filter(pl.col("quote_kind") == kind)
+    schema = {**CHAIN_SCHEMA, **ANALYTICS_SCHEMA}
+    contracts = rows.select(pl.col(name).cast(of) for name, of in schema.items())
+    forwards = pl.DataFrame(schema=FORWARDS_SCHEMA)
+    if rows.is_empty():
+        return ChainAnalytics(contracts, forwards, None, "none"), None
+    spot, source = rows["spot_used"][0], rows["spot_source"][0]
+    return ChainAnalytics(contracts, forwards, spot, source), kind

@@ -1,0 +1,153 @@
+"""Option chains by session, and the features of a chain.
+
+A vendor's chain is judged before it is cleaned: one that fails a blocking check is not written, and
+the run fails, with the reason in quarantine. A session that no source has stays without a chain.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+
+import dagster as dg
+
+from spy_assets.defs import chains, freshness
+from spy_assets.defs.describe import OWNERS, table, table_metadata, write_metadata
+from spy_assets.defs.market import RETRY, VENDOR_POOL
+from spy_assets.defs.partitions import SESSIONS
+from spy_assets.defs.resources import SpyResource
+from spy_assets.warehouse.tables import TABLES
+
+GROUP = "options"
+FEATURES = "features.chain"
+#: Rates and bars of the session's year and of the one before; either may be missing.
+YEAR_BEFORE = dg.TimeWindowPartitionMapping(
+    start_offset=-1, allow_nonexistent_upstream_partitions=True
+)
+
+
+@dg.asset(
+    key=chains.ASSET,
+    deps=[
+        dg.AssetDep(["market", "daily_bars"], partition_mapping=YEAR_BEFORE),
+        dg.AssetDep(["market", "rates"], partition_mapping=YEAR_BEFORE),
+        dg.AssetDep(["market", "volatility"], partition_mapping=YEAR_BEFORE),
+    ],
+    group_name=GROUP,
+    kinds={"python", "polars", "ducklake"},
+    owners=OWNERS,
+    tags={"layer": "raw"},
+    description="The option chain of a session: quotes as the vendor gave them, with implied "
+    "volatility and Greeks of our own. A session without a chain has no rows, and says why.",
+    metadata=table_metadata(chains.QUOTES),
+    partitions_def=SESSIONS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=RETRY,
+    freshness_policy=freshness.CHAINS,
+    pool=VENDOR_POOL,
+    check_specs=chains.check_specs(),
+    code_version="1",
+)
+def option_chain(
+    context: dg.AssetExecutionContext, spy: SpyResource
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Ask for the run's sessions, judge, clean, analyse, and write what may be published."""
+    from spy_assets.errors import SpyError
+    from spy_assets.market.sources.chains import open_chain_source
+
+    source = open_chain_source(spy.settings)
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    taken, failed = [], []
+    with spy.warehouse() as lake:
+        for day in days:
+            try:
+                taken.append(chains.take(lake, spy, source, day))
+            except SpyError as error:
+                failed.append(error)
+        written = chains.store(lake, spy, taken)
+        stored = chains.stored_sessions(lake, spy.settings.symbol, days)
+    found = chains.results(taken, stored)
+    kept_out = [one for one in taken if one.blocked]
+    if failed or kept_out:
+        yield from found  # nothing is materialized, so that the next run asks again
+        if failed and not kept_out:
+            for other in failed[1:]:
+                context.log.error(other.message)
+            raise failed[0]
+        told = "\n".join(f"{one.session}: {f.message}" for one in kept_out for f in one.blocked)
+        raise dg.Failure(
+            f"{len(kept_out)} of {len(days)} chains are kept out, the others stored:\n{told}",
+            allow_retries=False,
+        )
+    if taken:
+        context.add_asset_metadata(
+            chains.describe(taken[-1]),
+            asset_key=context.asset_key,
+            partition_key=context.partition_keys[-1],
+        )
+    absent = [f"{one.session}: {one.absent}" for one in taken if one.absent]
+    yield dg.MaterializeResult(
+        metadata=(write_metadata(written[0]) if written else {})
+        | {"sessions": len(taken), "without_chain": len(absent)}
+        | ({"not_provided": "\n".join(absent[:20])} if absent else {}),
+        check_results=found,
+    )
+
+
+@dg.asset(
+    key=["features", "chain"],
+    deps=[option_chain],
+    group_name=GROUP,
+    kinds={"python", "polars", "ducklake"},
+    owners=OWNERS,
+    tags={"layer": "mart"},
+    description="What a session's chain says: volatility at the money, skew, term slope, put/call, "
+    "gamma exposure, max pain, expected move. Null with the reason in `quality`.",
+    metadata=table_metadata(FEATURES),
+    partitions_def=SESSIONS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=RETRY,
+    freshness_policy=freshness.CHAINS,
+    code_version="1",
+)
+def chain_features(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
+    """Measure the run's sessions in order; rank and percentile look back over the ones before."""
+    import polars as pl
+
+    from spy_assets import sessions
+    from spy_assets.features.chain import chain_features as measure
+    from spy_assets.market.schemas import TIMESTAMP
+
+    symbol, rows = spy.settings.symbol, []
+    days = sorted(date.fromisoformat(key) for key in context.partition_keys)
+    with spy.warehouse() as lake:
+        lake.ensure(TABLES[FEATURES])
+        past = lake.read(
+            FEATURES, where="symbol = ? AND session < ?", params=(symbol, days[-1])
+        ).select("session", "quote_kind", "atm_iv_avg")
+        known = {day: (kind, iv) for day, kind, iv in past.iter_rows()}
+        for day in days:
+            analytics, kind = chains.load(lake, symbol, day)
+            # Model prices and real quotes are never ranked against each other.
+            history = [
+                iv for when, (other, iv) in sorted(known.items()) if when < day and other == kind
+            ]
+            row = measure(analytics, session=day, iv_history=history)
+            known[day] = (kind, row["atm_iv_avg"][0])
+            moment = analytics.contracts["available_at"].max() or sessions.decision_time(day)
+            rows.append(
+                row.with_columns(
+                    pl.lit(symbol).alias("symbol"),
+                    pl.lit(kind, pl.String).alias("quote_kind"),
+                    pl.lit(moment, TIMESTAMP).alias("available_at"),
+                    pl.lit("option_chain").alias("source"),
+                )
+            )
+        made = pl.concat(rows)
+        result = lake.write(TABLES[FEATURES], made, ingested_at=spy.utc_now())
+    last = made.tail(1).drop("symbol", "available_at", "source", "session").cast(pl.String)
+    shown = last.unpivot(variable_name="feature", value_name="value")
+    return dg.MaterializeResult(
+        metadata=write_metadata(result) | {"features": table(shown, shown.height)}
+    )
+
+
+ASSETS = [option_chain, chain_features]
