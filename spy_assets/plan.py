@@ -16,6 +16,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dagster import AssetKey, DagsterEventType, DagsterInstance
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from spy_assets import errors, sessions
@@ -472,7 +473,15 @@ def _history(runner: Runner, last: date) -> None:
     if minutes:
         runner.stage("minute bars", "refresh_minutes", minutes)
     if settings.chain_source is not None and not settings.historical:
+        _chain(runner, last)
+
+
+def _chain(runner: Runner, last: date) -> None:
+    """The session's option chain; the daily signal does not look at it, so it goes on without."""
+    try:
         runner.stage("option chain", "refresh_chain", [str(last)])
+    except RunFailed as failure:
+        runner.console.print(f"[yellow]option chain: {escape(failure.message)}[/]")
 
 
 def _minute_days(runner: Runner, last: date) -> list[date]:
