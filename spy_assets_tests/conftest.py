@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from spy_assets.settings import Settings, load_settings
@@ -13,6 +14,12 @@ from spy_assets.settings import Settings, load_settings
 REPOSITORY = Path(__file__).resolve().parent.parent
 #: Real market data for tests; absent on most machines.
 SHARED = Path(os.environ.get("SPY_TEST_SHARED", REPOSITORY.parent / "shared"))
+
+# The suite draws the same examples each time, so that a change is judged by what it changed;
+# HYPOTHESIS_PROFILE=explore draws new ones, and more where a test does not say how many.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(autouse=True)
