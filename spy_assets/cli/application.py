@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from spy_assets.cli import database, doctor, loop, maintenance, options, query, repair, up
+from spy_assets.cli import database, doctor, halts, loop, maintenance, options, query, repair, up
 from spy_assets.cli.terminal import (
     INTERRUPTED,
     AsJson,
@@ -127,6 +127,7 @@ loop.register(app)
 database.register(app)
 query.register(app)
 options.register(app)
+halts.register(app)
 maintenance.register(app)
 repair.register(app)
 doctor.register(app)

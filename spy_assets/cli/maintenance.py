@@ -52,21 +52,29 @@ def restore(
     ctx: typer.Context,
     origin: Annotated[Path, typer.Argument(metavar="SRC", help="Folder made by `spy backup`.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the warehouse that is there.")
+        bool,
+        typer.Option("--force", help="Replace the data that is there; MLflow's is set aside."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a backup back, after all its checksums have been verified. Stop `spy up` first."""
+    """Bring a backup back, after all its checksums have been verified. Stop `spy up` first.
+
+    MLflow's folder is of all profiles of the home. With --force the one that is there is kept beside
+    the restored one; where it has runs of other profiles that the backup lacks, nothing is done.
+    """
     from spy_assets import warehouse
     from spy_assets.registry.moving import follow_folder
 
     terminal = begin(ctx, as_json=as_json)
-    snapshot = warehouse.restore(terminal.settings, origin.expanduser().resolve(), force=force)
+    done = warehouse.restore(terminal.settings, origin.expanduser().resolve(), force=force)
     # An older backup gets its migrations, and readers find the catalogue as a writer leaves it.
     warehouse.Warehouse.open(terminal.settings).close()
     follow_folder(terminal.settings.mlruns_dir)
-    facts = {"root": terminal.settings.root, "snapshot": snapshot}
-    terminal.emit(facts, lambda: f"restored {facts['root']} at lake snapshot {snapshot}")
+    facts = {"root": terminal.settings.root, **asdict(done)}
+    aside = "" if done.set_aside is None else f"\nMLflow's folder that was there: {done.set_aside}"
+    terminal.emit(
+        facts, lambda: f"restored {facts['root']} at lake snapshot {done.snapshot}{aside}"
+    )
 
 
 def maintain(ctx: typer.Context, as_json: AsJson = False) -> None:

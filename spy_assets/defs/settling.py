@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from spy_assets.defs import account
 from spy_assets.defs.deciding import ledger_rows, load_signals
 from spy_assets.errors import CheckFailed
-from spy_assets.sessions import decision_time
+from spy_assets.sessions import decision_time, next_session
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
@@ -95,6 +95,50 @@ def settle_sessions(lake: Warehouse, settings: Settings, days: list[date]) -> Se
         broken=reconcile(paper),
         value=paper.simulator.value,
     )
+
+
+@dataclass(frozen=True)
+class DrawdownHalt:
+    """What the risk rule says of the account after the close of ``session``.
+
+    ``from_session`` is the first session that is still to be decided.
+    """
+
+    holds: bool
+    told: str
+    session: date
+    from_session: date
+
+
+def drawdown_halt(lake: Warehouse, settings: Settings, through: date) -> DrawdownHalt:
+    """Whether entries are halted after ``through``, by the rule that signals are held to.
+
+    A session in the file RESUME that is still to come has ended the halt already.
+    """
+    from spy_assets.signals.paper import settle
+    from spy_assets.signals.risk import Conditions, Proposal, assess
+
+    tables = {"ledger.signals", "features.daily_15"}
+    recorded = {}
+    if tables <= set(lake.tables()):
+        recorded = account.standing_decisions(ledger_rows(lake, settings.symbol, before=through))
+    coming = next_session(through) if through in recorded else through
+    if not recorded:
+        return DrawdownHalt(False, "no signal is recorded", through, coming)
+    setup = account.paper_setup(settings)
+    cleared = [day for day in setup.cleared if day >= coming]
+    if cleared:
+        return DrawdownHalt(False, f"cleared from {min(cleared)} on", through, coming)
+    paper = settle(
+        account.versions_of(lake, "features.daily_15", settings.symbol), recorded, through, setup
+    )
+    if paper is None:
+        return DrawdownHalt(False, "the market has no row of its sessions", through, coming)
+    verdict = assess(
+        Proposal("HOLD"), paper.as_input().state, Conditions(through, through), setup.desk.limits
+    )
+    (rule,) = [one for one in verdict.rules if one.rule == "drawdown_halt"]
+    return DrawdownHalt(not rule.passed, rule.detail, through, coming)
 
 
 def _ids(lake: Warehouse, table: str, column: str) -> set[str]:

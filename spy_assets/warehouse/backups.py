@@ -4,7 +4,7 @@
 <dest>/catalogue.sqlite  or catalogue.dump (pg_dump) for a Postgres catalogue
 <dest>/lake/ dagster/ mlruns/
 <dest>/models/ spool/    weights of registered versions, and trainings that MLflow does not have yet
-<dest>/incidents/ refetch/ reports/ KILL
+<dest>/incidents/ refetch/ reports/ KILL RESUME
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,8 +108,9 @@ def _copy_profile(settings: Settings, dest: Path) -> int:
     for name in _FOLDERS:  # the spool before MLflow: a training is in one of them at least
         _copy_tree(settings.root / name, dest / name)
     _copy_tree(settings.mlruns_dir, dest / "mlruns")
-    if settings.kill_file.exists():
-        _copy_file(settings.kill_file, dest / settings.kill_file.name)
+    for latch in (settings.kill_file, settings.resume_file):
+        if latch.exists():
+            _copy_file(latch, dest / latch.name)
     return snapshot
 
 
@@ -228,11 +230,23 @@ def check_backup(src: Path) -> dict[str, object]:
     return manifest
 
 
-def restore(settings: Settings, src: Path, *, force: bool = False) -> int:
-    """Restore a backup into the profile's data root; returns the lake's snapshot id.
+@dataclass(frozen=True)
+class RestoreReport:
+    """A restored profile: the lake's snapshot, and where the MLflow folder that was there is now.
+
+    All profiles of a home share that folder, so it is set aside and not removed.
+    """
+
+    snapshot: int
+    set_aside: Path | None
+
+
+def restore(settings: Settings, src: Path, *, force: bool = False) -> RestoreReport:
+    """Restore a backup into the profile's data root.
 
     Everything is verified before anything is replaced. Stop every process of the profile first. A
-    halt (the file KILL) is restored, and one that is there stays.
+    halt (the file KILL) is restored, and one that is there stays; so do the lines of RESUME, by which
+    the restored signals were decided.
 
     Parameters
     ----------
@@ -242,6 +256,9 @@ def restore(settings: Settings, src: Path, *, force: bool = False) -> int:
 
     Raises
     ------
+    WarehouseError
+        If there are data already and ``force`` is not given, or if MLflow has runs of other profiles
+        that the backup lacks: with or without ``force``.
     ProfileMismatch
         If the backup was made with another source, or of another profile: that is part of the names
         of its models and of its Postgres schema.
@@ -259,15 +276,66 @@ def restore(settings: Settings, src: Path, *, force: bool = False) -> int:
                 f"{', '.join(taken)} hold data already",
                 hint="restore into a new home (spy --home DIR restore …); --force replaces them",
             )
-        if (src / settings.kill_file.name).exists():
-            settings.root.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(src / settings.kill_file.name, settings.kill_file)
+        _require_no_loss(settings, src)
+        set_aside = _set_aside(settings)
+        _restore_halts(settings, src)
         for name, place in places.items():
             _replace(src / name, place)
         _move_dagster(settings, str(manifest.get("root", "")))
         _restore_catalogue(settings, src)
         copy_now(settings)  # the catalogue's copies were those of the lake that is gone
-    return int(str(manifest["snapshot"]))
+    return RestoreReport(int(str(manifest["snapshot"])), set_aside)
+
+
+def _restore_halts(settings: Settings, src: Path) -> None:
+    settings.root.mkdir(parents=True, exist_ok=True)
+    if (src / settings.kill_file.name).exists():
+        shutil.copyfile(src / settings.kill_file.name, settings.kill_file)
+    found = [
+        file for file in (src / settings.resume_file.name, settings.resume_file) if file.exists()
+    ]
+    lines = dict.fromkeys(line for file in found for line in file.read_text().splitlines())
+    if lines:
+        settings.resume_file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _require_no_loss(settings: Settings, src: Path) -> None:
+    """Refuse to put MLflow back to a time before other profiles' last runs."""
+    there, saved = (_runs(folder) for folder in (settings.mlruns_dir, src / "mlruns"))
+    lost = {run: name for run, name in there.items() if run not in saved}
+    others = sorted(set(lost.values()) - {settings.profile_name})
+    if others:
+        count = sum(name in others for name in lost.values())
+        raise WarehouseError(
+            f"{settings.mlruns_dir} is of all profiles of this home, and the backup lacks {count} "
+            f"run(s) in it, of {', '.join(others)}",
+            hint="restore into a new home: spy --home DIR restore …",
+        )
+
+
+def _runs(folder: Path) -> dict[str, str]:
+    """MLflow's runs and the experiment of each, which has its profile's name."""
+    database = folder / "mlflow.db"
+    if not database.is_file():
+        return {}
+    with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as mlflow:
+        tables = {name for (name,) in mlflow.execute("SELECT name FROM sqlite_master")}
+        if not {"runs", "experiments"} <= tables:
+            return {}
+        return dict(
+            mlflow.execute(
+                "SELECT run_uuid, e.name FROM runs JOIN experiments AS e USING (experiment_id)"
+            )
+        )
+
+
+def _set_aside(settings: Settings) -> Path | None:
+    """Move MLflow's folder beside the profiles, under a name that no profile can have."""
+    if not _occupied(settings.mlruns_dir):
+        return None
+    kept = settings.root.parent / f"mlruns.{utc_now():%Y%m%dT%H%M%S%f}"
+    shutil.move(settings.mlruns_dir, kept)
+    return kept
 
 
 def _require_same(manifest: Mapping[str, object], settings: Settings) -> None:

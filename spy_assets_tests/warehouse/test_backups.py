@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from pathlib import Path
@@ -25,6 +26,7 @@ def saved(warehouse: Warehouse, settings: Settings, tmp_path: Path) -> Path:
         (settings.root / name).parent.mkdir(parents=True)
         (settings.root / name).write_text(name)
     settings.kill_file.write_text("stop")
+    settings.resume_file.write_text("2018-11-14 anna: understood\n")
     settings.mlruns_dir.mkdir()
     database = sqlite3.connect(settings.mlruns_dir / "mlflow.db")
     database.execute("PRAGMA journal_mode = WAL")
@@ -37,7 +39,10 @@ def saved(warehouse: Warehouse, settings: Settings, tmp_path: Path) -> Path:
 
 def test_lake_dagster_and_mlflow_come_back_together(saved: Path, warehouse, tmp_path: Path):
     other = load_settings(home=tmp_path / "other")
-    assert restore(other, saved) == warehouse.snapshot_id()
+    other.root.mkdir(parents=True)
+    other.resume_file.write_text("2018-12-03 ben: looked at")
+    report = restore(other, saved)
+    assert (report.snapshot, report.set_aside) == (warehouse.snapshot_id(), None)
     with Warehouse.open(other) as lake:
         assert lake.history(BARS.name).equals(warehouse.history(BARS.name))
     assert verify(other).ok
@@ -48,6 +53,10 @@ def test_lake_dagster_and_mlflow_come_back_together(saved: Path, warehouse, tmp_
         "record.json",
     }
     assert other.kill_file.read_text() == "stop"
+    assert other.resume_file.read_text().splitlines() == [
+        "2018-11-14 anna: understood",
+        "2018-12-03 ben: looked at",
+    ]
     runs = sqlite3.connect(other.mlruns_dir / "mlflow.db").execute("SELECT id FROM runs")
     assert runs.fetchall() == [("r1",)]
 
@@ -64,7 +73,7 @@ def test_a_restored_dagster_writes_to_its_own_home(saved: Path, settings: Settin
 
 def test_a_restored_catalogue_has_a_copy(saved: Path, warehouse: Warehouse, tmp_path: Path):
     other = load_settings(home=tmp_path / "other")
-    snapshot = restore(other, saved)
+    snapshot = restore(other, saved).snapshot
     assert [copy[0] for copy in list_copies(other)] == [snapshot]
     other.catalogue_path.write_bytes(b"not a database")
     assert restore_catalogue(other) == snapshot
@@ -127,6 +136,57 @@ def test_force_replaces_it(saved: Path, warehouse: Warehouse, settings: Settings
     with Warehouse.open(settings) as lake:
         assert lake.row_count(BARS.name) == 3
         assert lake.write(BARS, bars(5), ingested_at=NOW).inserted == 2
+
+
+def mlflow_with(folder: Path, runs: dict[str, str]) -> None:
+    """MLflow's database as far as a restore looks at it: runs, each with its profile."""
+    folder.mkdir(exist_ok=True)
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        database.executescript(
+            "DROP TABLE IF EXISTS runs; DROP TABLE IF EXISTS experiments;"
+            "CREATE TABLE experiments (experiment_id INTEGER, name TEXT);"
+            "CREATE TABLE runs (run_uuid TEXT, name TEXT, experiment_id INTEGER)"
+        )
+        names = {name: number for number, name in enumerate(sorted(set(runs.values())))}
+        database.executemany(
+            "INSERT INTO experiments VALUES (?, ?)", [(n, e) for e, n in names.items()]
+        )
+        database.executemany(
+            "INSERT INTO runs VALUES (?, NULL, ?)", [(r, names[e]) for r, e in runs.items()]
+        )
+
+
+def runs_in(folder: Path) -> set[str]:
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return {run for (run,) in database.execute("SELECT run_uuid FROM runs")}
+
+
+def test_force_sets_aside_what_mlflow_had(settings: Settings, warehouse, tmp_path: Path):
+    warehouse.close()
+    mlflow_with(settings.mlruns_dir, {"a": "sample", "b": "yfinance"})
+    backup(settings, tmp_path / "backup")
+    mlflow_with(settings.mlruns_dir, {"a": "sample", "b": "yfinance", "c": "sample"})
+    kept = restore(settings, tmp_path / "backup", force=True).set_aside
+    assert runs_in(settings.mlruns_dir) == {"a", "b"}
+    assert kept is not None
+    assert runs_in(kept) == {"a", "b", "c"}
+
+
+def test_runs_of_other_profiles_are_not_lost_even_by_force(
+    settings: Settings, warehouse, tmp_path: Path
+):
+    warehouse.write(BARS, bars(), ingested_at=NOW)
+    warehouse.close()
+    mlflow_with(settings.mlruns_dir, {"a": "sample"})
+    backup(settings, tmp_path / "backup")
+    mlflow_with(settings.mlruns_dir, {"a": "sample", "b": "yfinance", "c": "sample"})
+    with Warehouse.open(settings) as lake:
+        lake.write(BARS, bars(5), ingested_at=NOW)
+    with pytest.raises(WarehouseError, match=r"the backup lacks 1 run\(s\) in it, of yfinance"):
+        restore(settings, tmp_path / "backup", force=True)
+    assert runs_in(settings.mlruns_dir) == {"a", "b", "c"}
+    with Warehouse.open(settings) as lake:
+        assert lake.row_count(BARS.name) == 5
 
 
 def test_a_changed_backup_is_refused_before_anything_happens(saved: Path, tmp_path: Path):
