@@ -206,13 +206,18 @@ def _delta(
         if name != "ingested_at"
     )
     bounds, params = _bounds(spec, rows)
-    sql = f"""
-        WITH incoming AS (SELECT {casts} FROM incoming_rows),
-        existing AS (
-            SELECT * FROM {qualified(spec.name)} SEMI JOIN incoming USING ({keys})
-            WHERE {bounds}
-            QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1
+    table = qualified(spec.name)
+    existing = f"""
+        SELECT * FROM {table} SEMI JOIN incoming USING ({keys}) WHERE {bounds}
+        QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1
+    """
+    stored = cursor.execute(f"SELECT 1 FROM {table} WHERE {bounds} LIMIT 1", params).fetchone()
+    if not stored:
+        existing = (
+            f"SELECT * FROM {table} LIMIT 0"  # a new day: sorting out versions costs the most
         )
+    sql = f"""
+        WITH incoming AS (SELECT {casts} FROM incoming_rows), existing AS ({existing})
         SELECT i.* REPLACE (
                 CASE WHEN e.ingested_at IS NULL THEN i.available_at
                      ELSE greatest(i.available_at, $ingested_at) END AS available_at),
@@ -222,8 +227,9 @@ def _delta(
                  ELSE 'unchanged' END AS outcome
         FROM incoming AS i LEFT JOIN existing AS e ON {on}
     """
+    params = (params if stored else {}) | {"ingested_at": ingested_at}
     cursor.register("incoming_rows", rows)
-    delta = cursor.execute(sql, params | {"ingested_at": ingested_at}).pl()
+    delta = cursor.execute(sql, params).pl()
     cursor.unregister("incoming_rows")
     return delta
 
