@@ -33,54 +33,56 @@ REPORTS = dg.AssetSelection.assets(
     ["signals", "statistics"], ["evaluation", "report"], ["models", "model_versions"]
 )
 
-refresh_history = dg.define_asset_job(
+
+def _job(
+    name: str, selection: dg.AssetSelection, description: str, kind: str | None = None
+) -> UnresolvedAssetJobDefinition:
+    """One run of the selected assets; ``kind`` is the tag by which the UI groups runs."""
+    return dg.define_asset_job(
+        name,
+        selection,
+        executor_def=IN_PROCESS,
+        description=description,
+        tags=None if kind is None else {"spy/kind": kind},
+    )
+
+
+refresh_history = _job(
     "refresh_history",
     HISTORY,
-    executor_def=IN_PROCESS,
-    description="Market data and features, by year: asks only for what is missing.",
-    tags={"spy/kind": "history"},
+    "Market data and features, by year: asks only for what is missing.",
+    "history",
 )
-refresh_minutes = dg.define_asset_job(
+refresh_minutes = _job(
     "refresh_minutes",
     MINUTES,
-    executor_def=IN_PROCESS,
-    description="One-minute bars of sessions, with the bars due and the gaps.",
-    tags={"spy/kind": "history"},
+    "One-minute bars of sessions, with the bars due and the gaps.",
+    "history",
 )
-refresh_chain = dg.define_asset_job(
+refresh_chain = _job(
     "refresh_chain",
     CHAINS,
-    executor_def=IN_PROCESS,
-    description="Option chains of sessions, with implied volatility and Greeks, and their features.",
-    tags={"spy/kind": "history"},
+    "Option chains of sessions, with implied volatility and Greeks, and their features.",
+    "history",
 )
-train_daily = dg.define_asset_job(
+train_daily = _job(
     "train_daily",
     TRAINING,
-    executor_def=IN_PROCESS,
-    description="Train the daily PPO on what was known at a session, evaluate it out of sample, and "
-    "decide on its promotion.",
-    tags={"spy/kind": "training"},
+    "Train the daily PPO on what was known at a session, evaluate it out of sample, and decide on "
+    "its promotion.",
+    "training",
 )
-daily_signal_job = dg.define_asset_job(
-    "daily_signal_job",
-    SIGNAL,
-    executor_def=IN_PROCESS,
-    description="The signal of a session, stored in the ledger.",
-    tags={"spy/kind": "signal"},
+daily_signal_job = _job(
+    "daily_signal_job", SIGNAL, "The signal of a session, stored in the ledger.", "signal"
 )
-track_outcomes = dg.define_asset_job(
+track_outcomes = _job(
     "track_outcomes",
     OUTCOMES,
-    executor_def=IN_PROCESS,
-    description="Settle the trades that ended in a session, by repricing their legs.",
-    tags={"spy/kind": "signal"},
+    "Settle the trades that ended in a session, by repricing their legs.",
+    "signal",
 )
-report_job = dg.define_asset_job(
-    "report",
-    REPORTS,
-    executor_def=IN_PROCESS,
-    description="Statistics of signals and outcomes, and the mirror of the registry.",
+report_job = _job(
+    "report", REPORTS, "Statistics of signals and outcomes, and the mirror of the registry."
 )
 
 

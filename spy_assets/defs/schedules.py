@@ -60,6 +60,11 @@ def _daily(
     return requests(session)
 
 
+def _session_run(name: str) -> Requests:
+    """One run of a session's partition; ``name`` keeps its run keys apart from other schedules'."""
+    return lambda day: [dg.RunRequest(run_key=f"{name}-{day}", partition_key=day.isoformat())]
+
+
 @dg.schedule(
     job=jobs.refresh_history,
     cron_schedule=AFTER_DECISION,
@@ -103,11 +108,7 @@ def daily_minutes(
     context: dg.ScheduleEvaluationContext, spy: SpyResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Request the session's minute partition."""
-    return _daily(
-        context,
-        spy,
-        lambda day: [dg.RunRequest(run_key=f"minutes-{day}", partition_key=day.isoformat())],
-    )
+    return _daily(context, spy, _session_run("minutes"))
 
 
 @dg.schedule(
@@ -124,11 +125,7 @@ def daily_chain(
     """Request the session's chain partition."""
     if ended(spy) is None and spy.settings.chain_source is None:
         return dg.SkipReason("no source of option chains is set; SPY_CHAINS__SOURCE names one")
-    return _daily(
-        context,
-        spy,
-        lambda day: [dg.RunRequest(run_key=f"chain-{day}", partition_key=day.isoformat())],
-    )
+    return _daily(context, spy, _session_run("chain"))
 
 
 @dg.schedule(
@@ -142,11 +139,7 @@ def daily_outcomes(
     context: dg.ScheduleEvaluationContext, spy: SpyResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Request the session's outcome partition."""
-    return _daily(
-        context,
-        spy,
-        lambda day: [dg.RunRequest(run_key=f"outcomes-{day}", partition_key=day.isoformat())],
-    )
+    return _daily(context, spy, _session_run("outcomes"))
 
 
 @dg.schedule(
