@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spy_assets.cli.database_tables import SIGNALS, TRADES, Column, ledger_table
+from spy_assets.cli.columns import Column
+from spy_assets.cli.database_tables import SIGNALS, TRADES, ledger_table
 from spy_assets.cli.tables import json_rows, rich_table
 from spy_assets.cli.terminal import AsJson, Terminal, begin
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from spy_assets.cli.columns import Column, dollars, fitting_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -15,21 +16,6 @@ _GAP: Final = 2
 _BETWEEN: Final = _GAP + 1  # and the line that the box keeps free
 #: A contract of many legs may be broken, down to this many characters; nothing else may.
 _LEAST: Final = {"display_symbol": 16}
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its heading, how a value reads, and who leaves first (the highest) for want of room."""
-
-    name: str
-    heading: str
-    show: Callable[[Any], str] = str
-    side: Literal["left", "right"] = "left"
-    leaves: int = 0
-
-
-def _money(value: float) -> str:
-    return f"{value:,.2f}"
 
 
 def _percent(value: float) -> str:
@@ -49,7 +35,7 @@ SIGNALS: Final = (
     Column("action_name", "action"),
     Column("confidence", "conf", _percent, "right", leaves=2),
     Column("display_symbol", "contract"),
-    Column("entry", "entry", _money, "right", leaves=1),
+    Column("entry", "entry", dollars, "right", leaves=1),
     Column("size", "size", str, "right", leaves=3),
     Column("risk_verdict", "risk"),
     Column("signal_id", "id", _short, leaves=4),
@@ -59,7 +45,7 @@ TRADES: Final = (
     Column("entry_session", "entry", leaves=3),
     Column("exit_session", "exit"),
     Column("exit_reason", "reason", _words, leaves=2),
-    Column("pnl", "P&L", _money, "right"),
+    Column("pnl", "P&L", dollars, "right"),
     Column("pnl_pct", "of risk", _percent, "right", leaves=1),
     Column("rule_label", "rule", leaves=4),
     Column("signal_id", "id", _short, leaves=5),
@@ -106,13 +92,11 @@ def _fitting(
     columns: Sequence[Column], cells: dict[str, list[str]], width: int
 ) -> tuple[Column, ...]:
     """Those that fit beside each other, in order."""
-    shown = list(columns)
-    while sum(_least(column, cells[column.name]) + _BETWEEN for column in shown) > width + _BETWEEN:
-        last = max(shown, key=lambda column: column.leaves)
-        if last.leaves == 0:
-            break
-        shown.remove(last)
-    return tuple(shown)
+
+    def taken(some: Sequence[Column]) -> int:
+        return sum(_least(column, cells[column.name]) + _BETWEEN for column in some)
+
+    return fitting_columns(columns, width + _BETWEEN, taken)
 
 
 def _least(column: Column, cells: Sequence[str]) -> int:

@@ -29,9 +29,6 @@ frame.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -39,15 +36,14 @@ import polars as pl
 
 from spy_assets.errors import DataError, NaiveTimestamp, SchemaDrift
 from spy_assets.market.availability import with_event_time
+from spy_assets.market.quarantine import FLAGS, flag, number_rows, quarantined_rows
 from spy_assets.market.schemas import (
     CALENDAR_FREE,
     CANONICAL,
     KEYS,
     OPTIONAL_RAW,
-    QUARANTINE,
     TIMESTAMP,
     Dataset,
-    empty,
     open_in_range,
     raw_columns,
     row_failures,
@@ -101,9 +97,6 @@ class _Flagged:
     def notes(self) -> tuple[str, ...]:
         left_out = (f"{self.running} bars of the running day left out",) if self.running else ()
         return _origins(self.rows) + left_out
-
-
-_FLAGS = {"row": pl.UInt32, "reason": pl.String, "severity": pl.String}
 
 
 def require_columns(frame: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
@@ -161,18 +154,12 @@ def _limit(as_of: date | datetime) -> datetime:
     return datetime.combine(as_of, time(DECISION_HOUR_UTC), UTC)
 
 
-def _flag(rows: pl.DataFrame, condition: pl.Expr, reason: str, severity: str) -> pl.DataFrame:
-    return rows.filter(condition).select(
-        "row", pl.lit(reason).alias("reason"), pl.lit(severity).alias("severity")
-    )
-
-
 def _duplicates(rows: pl.DataFrame, dataset: Dataset) -> _Flagged:
     """Keep one of equal rows; flag rows that share a key and differ."""
     payload = list(raw_columns(dataset))
     once = rows.unique(subset=payload, keep="first", maintain_order=True)
     twice = once.select(KEYS[dataset]).is_duplicated()
-    flags = _flag(once.filter(twice), pl.lit(True), "duplicate_key", "error")
+    flags = flag(once.filter(twice), pl.lit(True), "duplicate_key", "error")
     return _Flagged(once, flags)
 
 
@@ -182,7 +169,7 @@ def _schema_flags(rows: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     return (
         found.join(numbers, left_on="row", right_on="position")
         .select(pl.col("row_right").alias("row"), "reason", pl.lit("error").alias("severity"))
-        .cast(pl.Schema(_FLAGS))
+        .cast(pl.Schema(FLAGS))
     )
 
 
@@ -195,7 +182,7 @@ def _session_flags(rows: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     if dataset == "daily_bars":
         free = pl.col("symbol").str.ends_with("-USD").fill_null(False)
     inside = pl.col("session").is_in(known.implode()).fill_null(False)
-    return _flag(rows, ~(free | inside), "not_a_session", "warn")
+    return flag(rows, ~(free | inside), "not_a_session", "warn")
 
 
 def _with_split(rows: pl.DataFrame) -> pl.DataFrame:
@@ -220,7 +207,7 @@ def _unit_flags(rows: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     off = pl.any_horizontal(
         [(r.is_finite() & (r > 0) & ((r >= UNIT_RATIO) | (r <= 1 / UNIT_RATIO))) for r in ratios]
     )
-    return _flag(ordered.with_columns(median.alias("_median")), off, "unit_error", "error")
+    return flag(ordered.with_columns(median.alias("_median")), off, "unit_error", "error")
 
 
 def jumps(bars: pl.DataFrame, key: str = "symbol") -> pl.DataFrame:
@@ -242,67 +229,16 @@ def jumps(bars: pl.DataFrame, key: str = "symbol") -> pl.DataFrame:
     return measured.filter(pl.col("sigmas").abs() > JUMP_SIGMA).drop("_sigma", "_split")
 
 
-def _payloads(rows: pl.DataFrame) -> list[str]:
-    """JSON of each row; NaN and infinity, which JSON lacks, as strings."""
-    names = [name for name in rows.columns if name not in {"row", "reason", "severity"}]
-    return [
-        json.dumps({n: _jsonable(v) for n, v in zip(names, row, strict=True)}, sort_keys=True)
-        for row in rows.select(names).iter_rows()
-    ]
-
-
-def _jsonable(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    return value
-
-
-def _row_id(dataset: str, payload: str) -> str:
-    return hashlib.sha256(f"{dataset}\n{payload}".encode()).hexdigest()[:32]
-
-
 def _quarantine(rows: pl.DataFrame, flags: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
-    """One quarantine row per flagged row, its reasons joined; the severest counts."""
-    if flags.is_empty():
-        return empty(QUARANTINE)
-    merged = (
-        flags.unique()
-        .sort("row", "reason")
-        .group_by("row", maintain_order=True)
-        .agg(pl.col("reason").unique(maintain_order=True).str.join(","), pl.col("severity").min())
-    )  # "error" sorts before "warn"
-    told = rows.join(merged, on="row", maintain_order="left")
-    payloads = _payloads(told)
-    return (
-        told.select(
-            pl.lit(dataset).alias("dataset"),
-            pl.Series("row_id", [_row_id(dataset, text) for text in payloads], dtype=pl.String),
-            pl.col(KEYS[dataset][0]).alias("symbol"),
-            "session",
-            "reason",
-            "severity",
-            pl.Series("payload", payloads, dtype=pl.String),
-            _event_time_of(told),
-        )
-        .cast(pl.Schema(QUARANTINE))
-        .unique(subset=["row_id"], keep="first", maintain_order=True)
-        .sort("symbol", "session", "row_id")
-    )
-
-
-def _event_time_of(rows: pl.DataFrame) -> pl.Expr:
-    known = pl.col("event_time") if "event_time" in rows.columns else pl.lit(None, TIMESTAMP)
-    return known.alias("event_time")
+    return quarantined_rows(rows, flags, dataset, symbol=KEYS[dataset][0])
 
 
 def quarantine_rows(
     rows: pl.DataFrame, dataset: Dataset, *, reason: str, severity: str
 ) -> pl.DataFrame:
     """Quarantine rows for all of `rows`, which has the key, `session`, and whatever explains it."""
-    numbered = _number(rows)
-    return _quarantine(numbered, _flag(numbered, pl.lit(True), reason, severity), dataset)
+    numbered = number_rows(rows)
+    return _quarantine(numbered, flag(numbered, pl.lit(True), reason, severity), dataset)
 
 
 def _moments(rows: pl.DataFrame, bad: pl.DataFrame, dataset: Dataset, minutes: int) -> pl.DataFrame:
@@ -315,7 +251,7 @@ def _moments(rows: pl.DataFrame, bad: pl.DataFrame, dataset: Dataset, minutes: i
 
 
 def _future_flags(rows: pl.DataFrame, as_of: date | datetime) -> pl.DataFrame:
-    return _flag(rows, pl.col("event_time") > _limit(as_of), "future", "error")
+    return flag(rows, pl.col("event_time") > _limit(as_of), "future", "error")
 
 
 def _split_unfinished(rows: pl.DataFrame, as_of: date | datetime) -> tuple[pl.DataFrame, int]:
@@ -345,10 +281,6 @@ def _publish(
         .cast(pl.Schema(CANONICAL[dataset]))
         .sort(KEYS[dataset])
     )
-
-
-def _number(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.select(pl.row_index("row").cast(pl.UInt32), *frame.columns)
 
 
 def _origins(rows: pl.DataFrame) -> tuple[str, ...]:
@@ -382,7 +314,7 @@ def _clean(
     `history` is published rows before the batch: context for the unit and jump checks, never
     output.
     """
-    rows = _number(require_columns(raw, dataset))
+    rows = number_rows(require_columns(raw, dataset))
     once = _duplicates(rows, dataset)
     rows = once.rows
     off_calendar = _session_flags(rows, dataset)
@@ -410,7 +342,7 @@ def _context_flags(
     context = _with_history(_sound(rows, flags), history, dataset)
     units = _unit_flags(context, dataset).filter(pl.col("row") != _OUTSIDE)
     plausible = context.join(units, on="row", how="anti", maintain_order="left")
-    leaps = _flag(jumps(plausible, KEYS[dataset][0]), pl.lit(True), "jump", "warn")
+    leaps = flag(jumps(plausible, KEYS[dataset][0]), pl.lit(True), "jump", "warn")
     return [units, leaps.filter(pl.col("row") != _OUTSIDE)]
 
 
@@ -481,7 +413,7 @@ def clean_volatility(
     warning.
     """
     rows = require_columns(raw, "volatility")
-    outside = _flag(_number(rows), ~open_in_range(), "open_outside_range", "warn")
+    outside = flag(number_rows(rows), ~open_in_range(), "open_outside_range", "warn")
     flagged, frame = _clean(raw, "volatility", as_of, history=history, extra=outside)
     quarantined = _quarantine(flagged.rows, flagged.flags, "volatility")
     sound = pl.when(open_in_range().fill_null(True)).then(pl.col("open"))
@@ -532,16 +464,16 @@ def clean_minute_bars(
     dropped = typed.height - kept.height
     notes = (f"{dropped} bars outside regular hours left out",) if dropped else ()
 
-    once = _duplicates(_number(kept), "minute_bars")
+    once = _duplicates(number_rows(kept), "minute_bars")
     rows = with_event_time(once.rows, "minute_bars", minutes=minutes)
-    wrong = _flag(rows, same_day.fill_null(False).not_(), "wrong_session", "error")
+    wrong = flag(rows, same_day.fill_null(False).not_(), "wrong_session", "error")
     up, down = pl.col("high") * (1 + VWAP_SLACK), pl.col("low") * (1 - VWAP_SLACK)
     vwap_off = (pl.col("vwap") > up) | (pl.col("vwap") < down)
     flags = [
         once.flags,
         wrong,
         _schema_flags(rows, "minute_bars"),
-        _flag(rows, vwap_off, "vwap_outside_range", "warn"),
+        flag(rows, vwap_off, "vwap_outside_range", "warn"),
         _future_flags(rows, as_of or closed + timedelta(minutes=minutes)),
     ]
     told = pl.concat([*flags, _unit_flags(_sound(rows, flags), "minute_bars")])

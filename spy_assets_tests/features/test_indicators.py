@@ -40,7 +40,7 @@ def from_closes(closes: list[float]) -> pl.DataFrame:
     return frame.with_columns(pl.col("session").cast(pl.Datetime("us", "UTC")).alias("event_time"))
 
 
-def same(actual: pl.Series, expected: list[float | None]) -> None:
+def assert_same(actual: pl.Series, expected: list[float | None]) -> None:
     wanted = np.array([np.nan if value is None else value for value in expected])
     np.testing.assert_allclose(actual.to_numpy(), wanted, rtol=1e-9, atol=1e-9)
 
@@ -65,37 +65,37 @@ def test_wilder_rsi_equals_a_published_example() -> None:
 
 def test_macd_equals_the_twin(bars: pl.DataFrame, result: pl.DataFrame) -> None:
     close, factor = bars["close"].to_list(), bars["factor"]
-    same(result["macd_hist"] * factor, slow.macd_hist(close, 12, 26, 9))
-    same(result["macd_hist_8_21_9"] * factor, slow.macd_hist(close, 8, 21, 9))
+    assert_same(result["macd_hist"] * factor, slow.macd_hist(close, 12, 26, 9))
+    assert_same(result["macd_hist_8_21_9"] * factor, slow.macd_hist(close, 8, 21, 9))
 
 
 def test_rsi_equals_the_twin(bars: pl.DataFrame, result: pl.DataFrame) -> None:
     close = bars["close"].to_list()
-    same(result["rsi_wilder_14"], slow.rsi_wilder(close))
-    same(result["rsi_cutler_14"], slow.rsi_cutler(close))
+    assert_same(result["rsi_wilder_14"], slow.rsi_wilder(close))
+    assert_same(result["rsi_cutler_14"], slow.rsi_cutler(close))
 
 
 def test_atr_and_adx_equal_the_twin(bars: pl.DataFrame, result: pl.DataFrame) -> None:
     high, low, close = (bars[name].to_list() for name in ("high", "low", "close"))
     atr, adx = slow.atr_and_adx(high, low, close)
-    same(result["atr_14"] * bars["factor"], atr)
-    same(result["adx_14"], adx)
+    assert_same(result["atr_14"] * bars["factor"], atr)
+    assert_same(result["adx_14"], adx)
 
 
 def test_bollinger_equals_the_twin(bars: pl.DataFrame, result: pl.DataFrame) -> None:
     bands = slow.bollinger(bars["close"].to_list())
-    same(result["bb_lower_20"] * bars["factor"], [band and band[0] for band in bands])
+    assert_same(result["bb_lower_20"] * bars["factor"], [band and band[0] for band in bands])
     width = (result["bb_upper_20"] - result["bb_middle_20"]) * bars["factor"]
-    same(width, [band and band[1] for band in bands])
+    assert_same(width, [band and band[1] for band in bands])
 
 
 def test_money_flow_equals_the_twin(bars: pl.DataFrame, result: pl.DataFrame) -> None:
     high, low, close = (bars[name].to_list() for name in ("high", "low", "close"))
-    same(result["mfi_14"], slow.mfi(high, low, close, bars["volume"].to_list()))
+    assert_same(result["mfi_14"], slow.mfi(high, low, close, bars["volume"].to_list()))
 
 
 def test_realized_volatility_equals_the_twin(bars: pl.DataFrame, result: pl.DataFrame) -> None:
-    same(result["realized_vol_20"], slow.realized_vol(bars["close"].to_list()))
+    assert_same(result["realized_vol_20"], slow.realized_vol(bars["close"].to_list()))
 
 
 def test_columns_are_the_declared_ones(result: pl.DataFrame) -> None:

@@ -27,6 +27,6 @@ def pauses() -> list[float]:
 @pytest.fixture
 def gate(pauses: list[float]) -> Gate:
     policy = HttpSettings(
-        timeout_s=0.5, max_attempts=3, backoff_s=1.0, max_backoff_s=30.0, budget=20
+        timeout_s=0.5, max_attempts=3, backoff_s=1.0, max_backoff_s=30.0, budget=30
     )
     return Gate(policy, sleep=pauses.append)
