@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from spy_assets.alerts import alerter
+from spy_assets.defs import chains, sensors
 from spy_assets.errors import (
     BudgetExceeded,
     EmptyResponse,
@@ -15,12 +21,31 @@ from spy_assets.errors import (
     SourceUnavailable,
     WrongContent,
 )
+from spy_assets.market.sources.chains.cboe import read_delayed_quotes
 from spy_assets.market.sources.http import Gate, RequestBudget
-from spy_assets.settings import HttpSettings
+from spy_assets.options.carry import Carry
+from spy_assets.options.chain import clean_chain
+from spy_assets.plan import RunFailed
+from spy_assets.settings import HttpSettings, Settings, load_settings
+from spy_assets.warehouse import TABLES, Warehouse, WriteResult
+from spy_assets_tests.faults.test_system_faults import tell
+from spy_assets_tests.graph.test_options import BODY, DAY, cboe_rows, payload_time
+from spy_assets_tests.graph.worlds import make, read
 from spy_assets_tests.market.sources.chains.golden_files import text_of
 from spy_assets_tests.market.sources.chains.servers import RecordingServer
-from spy_assets_tests.market.sources.chains.vendors import BY_NAME, KEY, SECRET, VENDORS, Vendor
+from spy_assets_tests.market.sources.chains.vendors import (
+    BY_NAME,
+    KEY,
+    NOW,
+    SECRET,
+    SESSION,
+    VENDORS,
+    Vendor,
+    body,
+    delayed_quotes,
+)
 from spy_assets_tests.scripted_server import Asked, Reply
+from spy_assets_tests.test_alerts import Webhook
 
 every_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
 paged = pytest.mark.parametrize("name", ["polygon", "alpaca", "tradier", "yfinance", "thetadata"])
@@ -34,19 +59,6 @@ def server() -> Iterator[RecordingServer]:
     YfData.cache_get.cache_clear()
     yield recording
     recording.close()
-
-
-@pytest.fixture
-def pauses() -> list[float]:
-    return []
-
-
-@pytest.fixture
-def gate(pauses: list[float]) -> Gate:
-    policy = HttpSettings(
-        timeout_s=0.5, max_attempts=3, backoff_s=1.0, max_backoff_s=30.0, budget=30
-    )
-    return Gate(policy, sleep=pauses.append)
 
 
 def spoil(server: RecordingServer, vendor: Vendor, *faults: Reply) -> None:
@@ -234,6 +246,66 @@ def test_an_outage_longer_than_the_limit_is_unavailable(
     spoil(server, vendor, *[Reply(status=503)] * 20)
     with pytest.raises(SourceUnavailable, match=r"HTTP 503 \(after 3 attempts\)"):
         vendor.ask(gate, server)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(39)
+def test_an_outage_of_the_chains_is_one_alert_and_the_next_run_recovers(
+    server: RecordingServer, webhook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPY_ALERT_WEBHOOK", webhook.url)
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0)
+    settings = load_settings(
+        home=tmp_path,
+        chains={"source": "cboe", "cboe_url": server.url},
+        http={"max_attempts": 2, "backoff_s": 0.0},
+    )
+    server.on(BODY, Reply(status=503))
+    moment = payload_time(DAY)
+    for _ in range(2):
+        with pytest.raises(RunFailed, match="HTTP 503"):
+            make(settings, "refresh_chain", [str(DAY)], now=moment)
+        tell(settings, sensors.run_failed, dg.DagsterEventType.RUN_FAILURE)
+    assert [one["title"] for one in webhook.received] == ["refresh_chain failed"]
+
+    rows = cboe_rows(DAY)
+    server.on(BODY, Reply(delayed_quotes(rows, moment)))
+    make(settings, "refresh_chain", [str(DAY)], now=moment)
+    tell(settings, sensors.run_recovered, dg.DagsterEventType.RUN_SUCCESS)
+    assert read(settings, chains.QUOTES).height == rows.height
+    assert len(webhook.received) == 1
+    assert alerter(settings).open_incidents() == []
+
+
+def stored(settings: Settings, options: list[dict[str, object]], now: datetime) -> WriteResult:
+    """Read, clean and write an answer of CBOE, as the asset does."""
+    answer = json.loads(body("cboe.json"))
+    answer["data"]["options"] = options
+    raw = read_delayed_quotes(answer, "SPY", SESSION, available_at=now)
+    cleaned = clean_chain(raw, session=SESSION, as_of=now, symbol="SPY")
+    rows = chains.rows_of(chains.analyse(cleaned.frame, Carry(None, None)))
+    with Warehouse.open(settings) as lake:
+        return lake.write(TABLES[chains.QUOTES], rows, ingested_at=now)
+
+
+@pytest.mark.fault(20)
+@pytest.mark.fault(28)
+def test_contracts_that_a_later_answer_lacks_stay_as_they_were(settings: Settings) -> None:
+    options = json.loads(body("cboe.json"))["data"]["options"]
+    first = stored(settings, options, NOW)
+    before = read(settings, chains.QUOTES)
+    later = NOW + timedelta(hours=1)
+    changed = {**options[0], "bid": options[0]["bid"] - 0.5}
+    second = stored(settings, [changed], later)
+    assert (first.inserted, second.inserted, second.revised) == (before.height, 0, 1)
+    after = read(settings, chains.QUOTES)
+    assert after["occ"].to_list() == before["occ"].to_list()
+    moved = changed["option"].removeprefix("SPY")
+    kept = ~after["occ"].str.ends_with(moved)
+    assert after.filter(kept).equals(before.filter(kept))
+    assert after.filter(~kept)["bid"].to_list() == [changed["bid"]]
+    with Warehouse.open(settings, read_only=True) as lake:
+        assert lake.read(chains.QUOTES, as_of=NOW).equals(before)
 
 
 @pytest.mark.fault(40)

@@ -29,10 +29,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from io import BytesIO
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+import orjson
 import polars as pl
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
@@ -166,9 +167,16 @@ def _check_status(answer: Answer, what: str) -> None:
         )
 
 
-def _check_body(answer: Answer, expect: Expect, what: str) -> None:
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:  # NaN, which is no JSON, but which Python's own reader takes
+        return json.loads(body)
+
+
+def _read_body(answer: Answer, expect: Expect, what: str) -> Any:
     if expect == "any":
-        return
+        return None
     if not answer.body.strip():
         raise EmptyResponse(
             f"{what}: HTTP {answer.status} with an empty body",
@@ -179,21 +187,22 @@ def _check_body(answer: Answer, expect: Expect, what: str) -> None:
             f"{what}: HTML where {expect.upper()} was due: {answer.body.lstrip()[:80]!r}",
             hint="a login page, a block page or a changed address; open it in a browser",
         )
-    if expect == "json":
-        try:
-            json.loads(answer.body)
-        except ValueError as error:
-            final = WrongContent(
-                f"{what}: {len(answer.body)} bytes that are not JSON ({error})",
-                hint="the answer was cut off; try again",
-            )
-            raise _Transient(final) from error
+    if expect != "json":
+        return None
+    try:
+        return _parsed(answer.body)
+    except ValueError as error:
+        final = WrongContent(
+            f"{what}: {len(answer.body)} bytes that are not JSON ({error})",
+            hint="the answer was cut off; try again",
+        )
+        raise _Transient(final) from error
 
 
-def validate(answer: Answer, expect: Expect, what: str) -> None:
-    """Raise the error that fits an answer; see the module's table."""
+def validate(answer: Answer, expect: Expect, what: str) -> Any:
+    """What JSON says, None for other bodies, or the error that fits; see the module's table."""
     _check_status(answer, what)
-    _check_body(answer, expect, what)
+    return _read_body(answer, expect, what)
 
 
 class Gate:
@@ -245,8 +254,8 @@ class Gate:
         expect: Expect,
         what: str,
         transient: tuple[type[Exception], ...],
-    ) -> R:
-        """Send until a valid answer comes.
+    ) -> tuple[R, Any]:
+        """Send until a valid answer comes; the response, and what its JSON says (else None).
 
         Parameters
         ----------
@@ -267,7 +276,7 @@ class Gate:
             One of its kinds; see the module's table.
         """
 
-        def attempt() -> R:
+        def attempt() -> tuple[R, Any]:
             self.budget.spend(what)
             try:
                 response = send()
@@ -278,13 +287,12 @@ class Gate:
                 )
                 raise _Transient(final) from error
             try:
-                validate(view(response), expect, what)
+                return response, validate(view(response), expect, what)
             except _Transient as error:
                 too_long = self._told_to_wait_too_long(error)
                 if too_long is not None:
                     raise too_long from error
                 raise
-            return response
 
         retrying = Retrying(
             stop=stop_after_attempt(self.policy.max_attempts),
@@ -373,7 +381,7 @@ class HttpClient:
             trust_env=not is_loopback(self.base_url),
         )
 
-    def __enter__(self) -> HttpClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -383,33 +391,44 @@ class HttpClient:
         """Close the connections."""
         self._client.close()
 
+    def check_target(self, target: str) -> None:
+        """Refuse a redirect to this address, if it is not one to follow.
+
+        Raises
+        ------
+        ForbiddenRedirect
+            Naming the target; see :func:`check_redirect`.
+        """
+        check_redirect(self.base_url, target)
+
     def _send(self, path: str, params: Mapping[str, str]) -> httpx.Response:
         response = self._client.get(f"{self.base_url}{path}", params=dict(params))
         for _ in range(MAX_REDIRECTS):
             if not response.has_redirect_location:
                 return response
             target = urljoin(str(response.url), response.headers["location"])
-            check_redirect(self.base_url, target)
+            self.check_target(target)
             response = self._client.get(target)
         raise SourceUnavailable(
             f"{self.base_url}{path}: more than {MAX_REDIRECTS} redirects",
             hint="check the address of the vendor",
         )
 
-    def _ask(self, path: str, params: Mapping[str, str], expect: Expect) -> bytes:
+    def _ask(
+        self, path: str, params: Mapping[str, str], expect: Expect
+    ) -> tuple[httpx.Response, Any]:
         query = "&".join(f"{name}={value}" for name, value in params.items())
-        response = self._gate.call(
+        return self._gate.call(
             lambda: self._send(path, params),
             _view,
             expect=expect,
             what=redact(f"{self.base_url}{path}?{query}"),
             transient=(httpx.TransportError,),
         )
-        return response.content
 
     def get_json(self, path: str, params: Mapping[str, str]) -> Any:
         """The parsed JSON body of a GET; errors as in the module's table."""
-        return json.loads(self._ask(path, params, "json"))
+        return self._ask(path, params, "json")[1]
 
     def get_csv(self, path: str, params: Mapping[str, str], columns: Sequence[str]) -> pl.DataFrame:
         """The CSV body of a GET, all columns as strings; the header must be exactly `columns`.
@@ -421,19 +440,30 @@ class HttpClient:
         WrongContent
             If a line has another number of fields than the header.
         """
-        body = self._ask(path, params, "csv")
+        body = self._ask(path, params, "csv")[0].content
         what = redact(f"{self.base_url}{path}")
         header = body.splitlines()[0].decode("utf-8-sig", "replace")
         require_names([name.strip() for name in header.split(",")], columns, what)
-        ragged = [line for line in body.splitlines() if line.count(b",") != len(columns) - 1]
-        if ragged:
-            raise WrongContent(
-                f"{what}: a line without {len(columns)} fields: {ragged[0][:80]!r}",
-                hint="the answer was cut off; try again",
-            )
-        return pl.read_csv(BytesIO(body), infer_schema=False, encoding="utf8-lossy").rename(
-            str.strip
+        return whole_csv(body, what)
+
+
+def whole_csv(body: bytes, what: str) -> pl.DataFrame:
+    """CSV without quoted commas, all columns as strings.
+
+    Raises
+    ------
+    WrongContent
+        If a line has another number of fields than the header, as the last of a cut-off file.
+    """
+    header, *lines = body.strip().splitlines()
+    due = header.count(b",")
+    ragged = next((line for line in lines if line.count(b",") != due), None)
+    if ragged is not None:
+        raise WrongContent(
+            f"{what}: a line without {due + 1} fields: {ragged[:80]!r}",
+            hint="it was cut off; fetch it again",
         )
+    return pl.read_csv(BytesIO(body), infer_schema=False, encoding="utf8-lossy").rename(str.strip)
 
 
 def _view(response: httpx.Response) -> Answer:

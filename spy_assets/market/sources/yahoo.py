@@ -33,7 +33,6 @@ from spy_assets.market.sources.fred import FredRates
 from spy_assets.market.sources.http import (
     MAX_REDIRECTS,
     Answer,
-    Expect,
     Gate,
     check_redirect,
     gather,
@@ -71,6 +70,9 @@ class YahooSession(Session[Response]):
         Scheme and host that every request goes to; Yahoo's own hosts if not given.
     """
 
+    #: In the path of pages that are validated and retried.
+    guarded = "/finance/chart/"
+
     def __init__(self, gate: Gate, base_url: str | None = None) -> None:
         super().__init__(impersonate="chrome", trust_env=base_url is None)
         self._gate = gate
@@ -87,20 +89,19 @@ class YahooSession(Session[Response]):
         kwargs["timeout"] = self._gate.policy.timeout_s
         kwargs["allow_redirects"] = False
         target = self._target(url)
-        chart = "/finance/chart/" in urlsplit(url).path
-        if not chart:
+        if self.guarded not in urlsplit(url).path:
             # The cookie and the crumb are optional: yfinance goes on without them, so they are
             # asked for once, and whatever comes back is its own business.
             self._gate.budget.spend(redact(target))
             return self._follow(method, target, kwargs)
-        expect: Expect = "json"
-        return self._gate.call(
+        response, _ = self._gate.call(
             lambda: self._follow(method, target, kwargs),
-            _view,
-            expect=expect,
+            self.view,
+            expect="json",
             what=redact(target),
             transient=(RequestException,),
         )
+        return response
 
     def _follow(self, method: Any, url: str, kwargs: dict[str, Any]) -> Response:
         target = url
@@ -116,10 +117,10 @@ class YahooSession(Session[Response]):
             f"{redact(url)}: more than {MAX_REDIRECTS} redirects", hint="try again later"
         )
 
-
-def _view(response: Response) -> Answer:
-    headers = {str(name): str(value) for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, response.content, str(response.url))
+    def view(self, response: Response) -> Answer:
+        """The answer that is validated."""
+        headers = {str(name): str(value) for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, response.content, str(response.url))
 
 
 class YahooSource:

@@ -4,7 +4,10 @@
 `APCA-API-SECRET-KEY`, at most 1,000 contracts a page, `next_page_token` until it is null
 (https://docs.alpaca.markets/reference/optionchain). Greeks and implied volatility are absent deep
 in and out of the money. The free feed `indicative` has modified quotes and late trades; `opra` is
-the real one. Open interest comes from `/v2/options/contracts` of the trading host, as text.
+the real one. Open interest comes from `/v2/options/contracts` of the trading host, as text. Asked
+without a last expiry, that gives "only active contracts that expire before the upcoming weekend"
+(https://docs.alpaca.markets/reference/get-options-contracts); a contract that it lacks has no open
+interest.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from spy_assets.market.sources.chains.protocol import SnapshotSource
 from spy_assets.market.sources.chains.rows import (
     Types,
     finish,
+    joined,
     known_iv,
     nested,
     reading,
@@ -37,6 +41,8 @@ NAME = "alpaca"
 BASE_URL = "https://data.alpaca.markets"
 TRADING_URL = "https://paper-api.alpaca.markets"
 Feed = Literal["indicative", "opra"]
+#: Expiries up to the end of this many years ahead are asked for; none is listed later.
+LISTED_YEARS = 10
 
 _F, _I, _S = pl.Float64(), pl.Int64(), pl.String()
 _PARTS = {"latestQuote", "latestTrade", "greeks", "impliedVolatility"}
@@ -101,13 +107,14 @@ class AlpacaChains(SnapshotSource):
         found: dict[str, Any] = {}
         for page in answers:
             found |= require_field(page, "snapshots", what)
-        contracts = self._contracts(symbol, what)
+        contracts = self._contracts(symbol, session, what)
         return read_snapshots(found, contracts, stock, symbol, session, now=now)
 
-    def _contracts(self, symbol: str, what: str) -> pl.DataFrame | None:
+    def _contracts(self, symbol: str, session: date, what: str) -> pl.DataFrame | None:
         if self._trading_url is None:
             return None
         query = {"underlying_symbols": symbol, "status": "active", "limit": "10000"}
+        query["expiration_date_lte"] = f"{session.year + LISTED_YEARS}-12-31"
         with self._client(self._trading_url) as client:
             answers = _pages(client, "/v2/options/contracts", query, what)
         rows = [row for page in answers for row in require_field(page, "option_contracts", what)]
@@ -191,7 +198,7 @@ def read_snapshots(
         none = {"open_interest": pl.lit(None, _F), "multiplier": pl.lit(None, pl.Int32)}
         frame = frame.with_columns(**none)
     else:
-        frame = frame.join(contracts, on="symbol", how="left", maintain_order="left")
+        frame = joined(frame, contracts, ["symbol"], f"{what} contracts")
     return finish(
         _canonical(frame, session, _middle(stock, what)),
         symbol=symbol,

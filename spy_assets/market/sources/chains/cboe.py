@@ -16,9 +16,10 @@ from typing import Any
 
 import polars as pl
 
-from spy_assets.errors import NotProvided, SchemaDrift, WrongContent
+from spy_assets.errors import NotProvided, SchemaDrift
 from spy_assets.market.schemas import TIMESTAMP, require_names
 from spy_assets.market.sources.chains.client import VendorClient
+from spy_assets.market.sources.chains.drops import Drops, named_day, opening
 from spy_assets.market.sources.chains.protocol import (
     SnapshotSource,
     open_session,
@@ -34,6 +35,7 @@ from spy_assets.market.sources.chains.rows import (
     reading,
     require_field,
     require_rows,
+    require_symbol,
     table,
     traded,
     vendor_greeks,
@@ -133,11 +135,7 @@ def read_delayed_quotes(
     """
     what = f"{NAME} {symbol}"
     data = require_field(body, "data", what)
-    about = str(require_field(data, "symbol", what)).lstrip("_^")
-    if about != symbol:
-        raise WrongContent(
-            f"{what}: the answer is about {about!r}", hint="check the symbol and the address"
-        )
+    require_symbol(data, "symbol", symbol, what)
     moment = _utc(require_field(body, "timestamp", what), what) - DELAY
     quoted_at = snapshot_at(symbol, moment)
     spot = _spot(
@@ -166,22 +164,14 @@ def _utc(text: object, what: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-class CboeFileChains:
+class CboeFileChains(Drops):
     """Files of delayed quotes: `chains/cboe/SYMBOL/DAY.parquet` and `chains/cboe/underlying.parquet`.
 
     A file's name says which session it is of; nothing makes it so. `quoted_at` is from the envelope
     that `underlying.parquet` kept (null without one), so that the checks can tell.
-
-    Parameters
-    ----------
-    root
-        The folder of files, as for the `files` source.
     """
 
     name = NAME
-
-    def __init__(self, root: Path) -> None:
-        self._folder = root / "chains" / "cboe"
 
     def _file(self, symbol: str, session: date) -> Path:
         return self._folder / symbol / f"{session.isoformat()}.parquet"
@@ -189,8 +179,9 @@ class CboeFileChains:
     def sessions(self, symbol: str, *, now: datetime) -> Sequence[date]:
         """The days that have a file."""
         files = (self._folder / symbol).glob("????-??-??.parquet")
-        return opened_by((date.fromisoformat(path.stem) for path in files), now)
+        return opened_by(filter(None, (named_day(path.stem) for path in files)), now)
 
+    @reading(NAME)
     def chain(self, symbol: str, session: date, *, now: datetime) -> RawChain:
         """The file of that day.
 
@@ -207,7 +198,8 @@ class CboeFileChains:
                 f"no file {path.relative_to(self._folder.parent.parent)}",
                 hint=f"there are files for {[str(d) for d in self.sessions(symbol, now=now)]}",
             )
-        quotes = pl.read_parquet(path)
+        with opening(path):
+            quotes = pl.read_parquet(path)
         known = {*_IGNORED, *_FILE_ONLY}
         require_names([name for name in quotes.columns if name not in known], _TYPES, str(path))
         quoted_at, spot, fetched_at = self._envelope(symbol, session)
@@ -227,13 +219,14 @@ class CboeFileChains:
         path = self._folder / "underlying.parquet"
         if not path.is_file():
             return None, None, None
-        scan = pl.scan_parquet(path)
-        missing = {*_UNDERLYING, "close", "current_price"} - {*scan.collect_schema().names()}
+        with opening(path):
+            kept = pl.read_parquet(path)
+        missing = {*_UNDERLYING, "close", "current_price"} - {*kept.columns}
         if missing:
             raise SchemaDrift(f"{path}: missing {sorted(missing)}", hint="docs/chains.md")
         ticker = index_prefix(symbol, "_")
         day = pl.col("session_date").cast(pl.String) == session.isoformat()
-        rows = scan.filter(day & (pl.col("ticker") == ticker)).collect().to_dicts()
+        rows = kept.filter(day & (pl.col("ticker") == ticker)).to_dicts()
         if not rows:
             return None, None, None
         row = rows[-1]

@@ -6,23 +6,12 @@ to one is refused even where it is public; errors come without it, also where th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-import httpx
-import orjson
-
-from spy_assets.errors import ForbiddenRedirect, SourceError, SourceUnavailable, WrongContent
-from spy_assets.market.sources.http import (
-    MAX_REDIRECTS,
-    Gate,
-    HttpClient,
-    check_redirect,
-    gather,
-    one_by_one,
-)
+from spy_assets.errors import ForbiddenRedirect, SourceError, WrongContent
+from spy_assets.market.sources.http import Gate, HttpClient, gather, one_by_one
 
 T = TypeVar("T")
 MASK = "***"
@@ -66,21 +55,10 @@ class VendorClient(HttpClient):
         super().__init__(base_url, gate, headers={"accept": "application/json", **(headers or {})})
         self._secrets = tuple(secret for secret in secrets if secret)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def _send(self, path: str, params: Mapping[str, str]) -> httpx.Response:
-        response = self._client.get(f"{self.base_url}{path}", params=dict(params))
-        for _ in range(MAX_REDIRECTS):
-            if not response.has_redirect_location:
-                return response
-            target = urljoin(str(response.url), response.headers["location"])
-            self.check_target(target)
-            response = self._client.get(target)
-        raise SourceUnavailable(
-            f"{self.base_url}{path}: more than {MAX_REDIRECTS} redirects",
-            hint="check the address of the vendor",
-        )
+    @classmethod
+    def bearer(cls, base_url: str, gate: Gate, token: str) -> Self:
+        """A client that shows a token with every request, and that no error shows."""
+        return cls(base_url, gate, headers={"authorization": f"Bearer {token}"}, secrets=[token])
 
     def check_target(self, target: str) -> None:
         """Refuse a redirect to a private address, and with a key to any other host.
@@ -90,7 +68,7 @@ class VendorClient(HttpClient):
         ForbiddenRedirect
             Naming the host.
         """
-        check_redirect(self.base_url, target)
+        super().check_target(target)
         own, other = urlsplit(self.base_url), urlsplit(target)
         if self._secrets and (own.scheme, own.netloc) != (other.scheme, other.netloc):
             raise ForbiddenRedirect(
@@ -110,11 +88,7 @@ class VendorClient(HttpClient):
 
     def get_json(self, path: str, params: Mapping[str, str]) -> Any:
         """The parsed body of a GET; errors as in the table of `sources.http`, secrets masked."""
-        body = self.guarded(lambda: self._ask(path, params, "json"))
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError:  # NaN, which is no JSON, but which Python's own reader takes
-            return json.loads(body)
+        return self.guarded(lambda: super(VendorClient, self).get_json(path, params))
 
 
 def gather_all(keys: Sequence[str], fetch: Callable[[str], T], *, what: str) -> dict[str, T]:

@@ -10,17 +10,16 @@ the last moment of the session is taken. An OHLC of 0 means that there was no tr
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
-from spy_assets.errors import EmptyResponse, NotProvided, SchemaDrift, WrongContent
+from spy_assets.errors import WrongContent
 from spy_assets.market.schemas import TIMESTAMP
-from spy_assets.market.sources.chains.protocol import files_out, opened_by
+from spy_assets.market.sources.chains.drops import LineDrops
+from spy_assets.market.sources.chains.protocol import files_out
 from spy_assets.market.sources.chains.rows import (
     Types,
     finish,
@@ -77,7 +76,7 @@ _INTERVAL: Types = {
 _OPTIONAL = {"vwap", "open_interest", "delivery_code", *_CALCS, *(f"{n}_1545" for n in _CALCS)}
 
 
-class DataShopChains:
+class DataShopChains(LineDrops):
     """The files of a folder.
 
     Parameters
@@ -89,70 +88,42 @@ class DataShopChains:
     """
 
     name = NAME
+    suffixes = (".csv", ".zip")
+    dated = "%Y-%m-%d"
+    first_column = "underlying_symbol"
 
     def __init__(self, root: Path, *, snapshot: Snapshot = "eod") -> None:
-        self._folder = root / "chains" / "datashop"
+        super().__init__(root)
         self.snapshot = snapshot
 
-    def _files(self, symbol: str) -> list[Path]:
-        folder = self._folder / symbol
-        return sorted(path for path in folder.glob("*") if path.suffix in {".csv", ".zip"})
+    def open(self, path: Path) -> bytes:
+        """The text of a file, or of the CSV in a zip."""
+        if path.suffix.lower() != ".zip":
+            return super().open(path)
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".csv")]
+            if not names:
+                raise WrongContent(f"{path.name}: no CSV in it", hint="fetch it again")
+            return archive.read(names[0])
 
-    def sessions(self, symbol: str, *, now: datetime) -> Sequence[date]:
-        """The days of all files' lines."""
-        days: set[str] = set()
-        for path in self._files(symbol):
-            days |= set(_days(_lines(path), path.name).unique())
-        return opened_by(map(date.fromisoformat, days), now)
+    def column(self, name: str) -> str:
+        """Columns are in lower case."""
+        return name.lower()
 
-    def chain(self, symbol: str, session: date, *, now: datetime) -> RawChain:
-        """The lines of that day.
+    def own(self, lines: pl.DataFrame, symbol: str) -> pl.DataFrame:
+        """Those whose option root is one of the symbol's."""
+        return lines.filter(is_of(symbol, pl.col("root")))
 
-        Raises
-        ------
-        NotProvided
-            If no file has a line of it.
-        SchemaDrift
-            If a file's columns are not the vendor's.
-        """
-        files = self._files(symbol)
-        named = [path for path in files if session.isoformat() in path.stem]
-        for path in named or files:
-            lines = _lines(path)
-            rows = lines.filter(_days(lines, path.name) == session.isoformat())
-            if not rows.is_empty():
-                return read_lines(rows, symbol, session, now=now, snapshot=self.snapshot)
-        raise NotProvided(
-            f"no line of {session} in {[path.name for path in files]}",
-            hint="put the vendor's file of that day into the folder (docs/chains.md)",
-        )
+    def days(self, lines: pl.DataFrame) -> pl.Series:
+        """The day of each line."""
+        named = "quote_datetime" if "quote_datetime" in lines.columns else "quote_date"
+        return lines[named].str.slice(0, 10)
 
-
-def _lines(path: Path) -> pl.DataFrame:
-    if path.suffix == ".zip":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if name.endswith(".csv")]
-                frame = pl.read_csv(BytesIO(archive.read(names[0])), infer_schema=False)
-        except (zipfile.BadZipFile, IndexError) as error:
-            raise WrongContent(
-                f"{path.name}: not a zip of a CSV: {error}", hint="fetch it again"
-            ) from error
-    else:
-        frame = pl.read_csv(path, infer_schema=False)
-    if frame.is_empty():
-        raise EmptyResponse(f"{path.name}: not one line", hint="fetch it again from the vendor")
-    return frame.rename(lambda name: name.strip().lower())
-
-
-def _days(lines: pl.DataFrame, what: str) -> pl.Series:
-    for name in ("quote_date", "quote_datetime"):
-        if name in lines.columns:
-            return lines[name].str.slice(0, 10)
-    raise SchemaDrift(
-        f"{what}: neither quote_date nor quote_datetime in {lines.columns}",
-        hint="the vendor changed its format; adapt the source",
-    )
+    def read(
+        self, lines: pl.DataFrame, symbol: str, session: date, *, now: datetime, what: str
+    ) -> RawChain:
+        """See :func:`read_lines`."""
+        return read_lines(lines, symbol, session, now=now, what=what, snapshot=self.snapshot)
 
 
 @reading(NAME)
@@ -162,6 +133,7 @@ def read_lines(
     session: date,
     *,
     now: datetime,
+    what: str,
     snapshot: Snapshot = "eod",
 ) -> RawChain:
     """The chain in lines of strings of one session.
@@ -173,10 +145,9 @@ def read_lines(
     """
     interval = "quote_datetime" in lines.columns
     types = _INTERVAL if interval else _EOD
-    frame = read_csv_columns(lines, types, f"{NAME} {symbol}", optional=_OPTIONAL)
+    frame = read_csv_columns(lines, types, what, optional=_OPTIONAL)
     absent = [name for name in types if name not in frame.columns]
     frame = frame.with_columns(pl.lit(None, types[name]).alias(name) for name in absent)
-    frame = frame.filter(is_of(symbol, pl.col("root")))
     chain = _interval(frame) if interval else _end_of_day(frame, symbol, session, snapshot)
     return finish(
         chain,

@@ -8,18 +8,34 @@ A chain is never mixed from two.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
 
 from spy_assets.errors import NotProvided
 from spy_assets.market.sources.chains.cboe import CboeFileChains
 from spy_assets.market.sources.chains.datashop import DataShopChains
+from spy_assets.market.sources.chains.drops import LineDrops
 from spy_assets.market.sources.chains.optionsdx import OptionsDxChains
-from spy_assets.market.sources.chains.protocol import ChainSource
+from spy_assets.market.sources.chains.protocol import ChainSource, opened_by
 from spy_assets.market.sources.chains.yahoo import YahooFileChains
 from spy_assets.options.chain import RawChain
 
 NAME = "files"
+_OF_LINES: tuple[type[LineDrops], ...] = (DataShopChains, OptionsDxChains)
+
+
+def file_of_lines(path: Path) -> LineDrops | None:
+    """The chains of one file of lines, as the vendor delivered it; None if it is no such vendor's.
+
+    The vendor is told by the end of the file's name, and of several by its first line.
+    """
+    kinds = [kind for kind in _OF_LINES if path.suffix.lower() in kind.suffixes]
+    if len(kinds) > 1:
+        with path.open("rb") as file:
+            header = file.readline(1_000).decode("utf-8", "replace").lower()
+        kinds = [kind for kind in kinds if header.startswith(kind.first_column)]
+    return kinds[0].of_file(path) if kinds else None
 
 
 class FileChains:
@@ -55,8 +71,8 @@ class FileChains:
         NotProvided
             If no drop has it.
         """
-        for vendor in self.vendors:
-            if session in vendor.sessions(symbol, now=now):
+        for vendor in self.vendors if opened_by([session], now) else ():
+            with suppress(NotProvided):
                 return vendor.chain(symbol, session, now=now)
         raise NotProvided(
             f"no chain of {symbol} in session {session} under {self._root / 'chains'}",

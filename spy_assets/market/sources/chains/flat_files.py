@@ -24,6 +24,7 @@ import polars as pl
 
 from spy_assets.errors import EmptyResponse, NotProvided, SchemaDrift, WrongContent
 from spy_assets.market.schemas import TIMESTAMP, require_names
+from spy_assets.market.sources.chains.drops import named_day, opening
 from spy_assets.market.sources.chains.protocol import files_out, opened_by
 from spy_assets.market.sources.chains.rows import Types, finish, is_of, reading, traded
 from spy_assets.market.sources.chains.s3 import Credentials, S3Bucket
@@ -95,8 +96,8 @@ class FlatFileChains:
         """The days that the store has a file of, whatever the symbol."""
         with self._store() as store:
             keys = store.keys(_FOLDER.format(window=self.window) + "/")
-        days = [found[1] for found in map(_DAY.search, keys) if found]
-        return opened_by(map(date.fromisoformat, days), now)
+        found = [match[1] for match in map(_DAY.search, keys) if match]
+        return opened_by(filter(None, map(named_day, found)), now)
 
     def key(self, session: date) -> str:
         """Name of the object of a session."""
@@ -113,7 +114,12 @@ class FlatFileChains:
         key = self.key(session)
         with self._store() as store:
             path = store.download(key, self._folder / key)
-        return read_flat_file(path, symbol, session, window=self.window, now=now)
+        try:
+            return read_flat_file(path, symbol, session, window=self.window, now=now)
+        except WrongContent:
+            # Whatever broke it, the next run shall not find it here.
+            path.unlink(missing_ok=True)
+            raise
 
 
 @reading(NAME)
@@ -125,7 +131,7 @@ def read_flat_file(
     Raises
     ------
     WrongContent
-        If the file is not gzip.
+        If the file is not gzip, or damaged.
     SchemaDrift
         If its columns are not the vendor's.
     EmptyResponse
@@ -139,7 +145,8 @@ def read_flat_file(
         raise WrongContent(
             f"{path.name}: not gzip: {start[:40]!r}", hint="check the endpoint; fetch it again"
         )
-    bars = _bars(path)
+    with opening(path):
+        bars = _bars(path)
     if bars.is_empty():
         raise EmptyResponse(f"{path.name}: not one row", hint="fetch it again later")
     root = pl.col("ticker").str.extract(r"^(?:O:)?(.+)[0-9]{6}[CP][0-9]{8}$", 1)

@@ -8,14 +8,13 @@ symbol, so the symbol itself is taken for the option root: weekly roots (SPXW) c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from datetime import date, datetime
-from pathlib import Path
 
 import polars as pl
 
-from spy_assets.errors import EmptyResponse, NotProvided
-from spy_assets.market.sources.chains.protocol import files_out, opened_by
+from spy_assets.market.sources.chains.drops import LineDrops
+from spy_assets.market.sources.chains.protocol import files_out
 from spy_assets.market.sources.chains.rows import (
     Types,
     epoch,
@@ -29,6 +28,7 @@ from spy_assets.market.sources.chains.rows import (
 from spy_assets.options.chain import RawChain
 
 NAME = "optionsdx"
+_OF = re.compile(r"([a-z]+)_(?:eod|[0-9]+x)_", re.IGNORECASE)
 
 _F, _I, _S = pl.Float64(), pl.Int64(), pl.String()
 _SHARED: Types = {
@@ -53,62 +53,32 @@ _TYPES: Types = {
 }
 
 
-class OptionsDxChains:
-    """The files of a folder.
-
-    Parameters
-    ----------
-    root
-        The folder of files, as for the `files` source.
-    """
+class OptionsDxChains(LineDrops):
+    """The files of a folder."""
 
     name = NAME
+    suffixes = (".txt", ".csv")
+    dated = "%Y%m"
+    first_column = "[quote_unixtime]"
 
-    def __init__(self, root: Path) -> None:
-        self._folder = root / "chains" / "optionsdx"
+    def column(self, name: str) -> str:
+        """Columns lose their brackets."""
+        return name.strip("[]")
 
-    def _files(self, symbol: str) -> list[Path]:
-        folder = self._folder / symbol
-        return sorted(path for path in folder.glob("*") if path.suffix in {".txt", ".csv"})
+    def own(self, lines: pl.DataFrame, symbol: str) -> pl.DataFrame:
+        """All, unless the vendor's name of a file that was given alone has another symbol."""
+        named = _OF.match(self.only.stem) if self.only is not None else None
+        return lines if named is None or named[1].upper() == symbol else lines.clear()
 
-    def sessions(self, symbol: str, *, now: datetime) -> Sequence[date]:
-        """The days of all files' lines."""
-        days: set[str] = set()
-        for path in self._files(symbol):
-            days |= set(_lines(path, ["QUOTE_DATE"])["QUOTE_DATE"].str.strip_chars())
-        return opened_by(map(date.fromisoformat, days), now)
+    def days(self, lines: pl.DataFrame) -> pl.Series:
+        """The day of each line."""
+        return lines["QUOTE_DATE"].str.strip_chars()
 
-    def chain(self, symbol: str, session: date, *, now: datetime) -> RawChain:
-        """The lines of that day.
-
-        Raises
-        ------
-        NotProvided
-            If no file has a line of it.
-        SchemaDrift
-            If a file's columns are not the vendor's.
-        """
-        files = self._files(symbol)
-        # A file of a month has it in its name; a file without one may hold any day.
-        named = [path for path in files if f"{session:%Y%m}" in path.stem]
-        for path in named or files:
-            rows = _lines(path).filter(
-                pl.col("QUOTE_DATE").str.strip_chars() == session.isoformat()
-            )
-            if not rows.is_empty():
-                return read_lines(rows, symbol, session, now=now, what=path.name)
-        raise NotProvided(
-            f"no line of {session} in {[path.name for path in files]}",
-            hint="put the vendor's file of that month into the folder (docs/chains.md)",
-        )
-
-
-def _lines(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    frame = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=False)
-    frame = frame.rename(lambda name: name.strip().strip("[]"))
-    if frame.is_empty():
-        raise EmptyResponse(f"{path.name}: not one line", hint="fetch it again from the vendor")
-    return frame.select(columns) if columns else frame
+    def read(
+        self, lines: pl.DataFrame, symbol: str, session: date, *, now: datetime, what: str
+    ) -> RawChain:
+        """See :func:`read_lines`."""
+        return read_lines(lines, symbol, session, now=now, what=what)
 
 
 @reading(NAME)

@@ -98,10 +98,7 @@ class PolygonChains(SnapshotSource):
 
     def _rows(self, path: str, first: dict[str, str], symbol: str) -> list[dict[str, Any]]:
         what = f"{NAME} {symbol}"
-        headers = {"authorization": f"Bearer {self._key}"}
-        with VendorClient(
-            self._base_url, self._gate, headers=headers, secrets=[self._key]
-        ) as client:
+        with VendorClient.bearer(self._base_url, self._gate, self._key) as client:
 
             def fetch(params: dict[str, str]) -> Any:
                 return _checked(client.get_json(path, params), what)

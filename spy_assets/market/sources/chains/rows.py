@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from spy_assets.errors import EmptyResponse, SchemaDrift
+from spy_assets.errors import EmptyResponse, SchemaDrift, WrongContent
 from spy_assets.market.schemas import TIMESTAMP, require_names
 from spy_assets.options.chain import CHAIN_SCHEMA, RawChain, as_chain, occ_columns, occ_of_fields
 
@@ -24,12 +24,14 @@ DAYS_PER_YEAR = 365.0
 POINTS = 100.0
 #: Below this an implied volatility is a placeholder (Yahoo's 1e-5, everybody's 0), not a value.
 LEAST_IV = 1e-3
-#: Roots of indices with more than one; other symbols have their own name, and that with a digit.
+#: Roots of indices (product specifications of Cboe and Nasdaq); other symbols have their own name,
+#: and that with a digit.
 _ROOTS = {
     "SPX": ("SPX", "SPXW"),
     "NDX": ("NDX", "NDXP"),
     "RUT": ("RUT", "RUTW"),
     "VIX": ("VIX", "VIXW"),
+    **{index: (index,) for index in ("DJX", "MRUT", "OEX", "XND", "XSP")},
 }
 
 
@@ -99,6 +101,21 @@ def require_field(body: object, name: str, what: str) -> Any:
         f"{what}: no {name!r} in {found}",
         hint="the vendor changed its format; adapt the source and its test",
     )
+
+
+def require_symbol(body: object, name: str, symbol: str, what: str) -> None:
+    """Make sure that an answer, by its field `name`, is about the symbol; indices have a prefix.
+
+    Raises
+    ------
+    WrongContent
+        If it is about another one.
+    """
+    about = str(require_field(body, name, what)).lstrip("_^")
+    if about != symbol:
+        raise WrongContent(
+            f"{what}: the answer is about {about!r}", hint="check the symbol and the address"
+        )
 
 
 def table(
@@ -249,6 +266,23 @@ def unread(count: str, price: str) -> pl.Expr:
     return (pl.col(price) == 0) & (pl.col(count) == 0)
 
 
+def joined(frame: pl.DataFrame, other: pl.DataFrame, on: Sequence[str], what: str) -> pl.DataFrame:
+    """The rows of `frame` with what another answer of the vendor says of the same contracts.
+
+    Raises
+    ------
+    SchemaDrift
+        If it is about other contracts only: the two answers spell them differently.
+    """
+    if frame.join(other, on=on, how="semi").is_empty():
+        theirs, ours = other.select(on).row(0), frame.select(on).row(0)
+        raise SchemaDrift(
+            f"{what}: none of its {other.height} contracts is one of the quotes': {theirs}, {ours}",
+            hint="the vendor changed its format; adapt the source and its test",
+        )
+    return frame.join(other, on=on, how="left", maintain_order="left")
+
+
 def finish(
     frame: pl.DataFrame,
     *,
@@ -263,6 +297,9 @@ def finish(
     With `ticker` (a column of OCC symbols) the contract is read from it; fields of the contract
     that the vendor gives beside it are kept as they are, so that cleaning can compare them. Without
     it the OCC symbol is spelled from `root`, `expiry`, `right` and `strike`.
+
+    Where the vendor does not say how many shares a contract is of, a standard one is of 100, and an
+    adjusted one, whose symbol does not tell, of null.
     """
     if ticker is None:
         raw, named = "occ", frame.with_columns(occ=occ_of_fields())
@@ -276,6 +313,8 @@ def finish(
         pl.col(raw).cast(pl.String).fill_null("null").alias("raw"),
         pl.lit("bad_occ", pl.String).alias("reason"),
     )
+    if "multiplier" not in good.columns:
+        good = good.with_columns(pl.lit(None, CHAIN_SCHEMA["multiplier"]).alias("multiplier"))
     chain = as_chain(
         good.select(name for name in good.columns if name in CHAIN_SCHEMA).with_columns(
             cs.float().fill_nan(None)
@@ -285,4 +324,7 @@ def finish(
         source=source,
         available_at=available_at,
     )
-    return RawChain(chain, rejected)
+    guessed = good["multiplier"].is_null() & chain["is_adjusted"]
+    return RawChain(
+        chain.with_columns(pl.when(~guessed).then("multiplier").alias("multiplier")), rejected
+    )

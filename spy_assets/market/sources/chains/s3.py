@@ -158,11 +158,12 @@ class S3Bucket(VendorClient):
             return self._direct(self._client.send(self._request(method, key, query or {}, {})))
 
         what = f"{self.base_url}/{self.bucket}/{key or '?' + (query or {}).get('prefix', '')}"
-        return self.guarded(
+        response, _ = self.guarded(
             lambda: self._gate.call(
                 send, _view, expect="any", what=what, transient=(httpx.TransportError,)
             )
         )
+        return response
 
     def _direct(self, response: httpx.Response) -> httpx.Response:
         """Refuse redirects: a signature is for one address."""
@@ -214,7 +215,7 @@ class S3Bucket(VendorClient):
             query["continuation-token"] = html.unescape(following[1])
 
     def download(self, key: str, to: Path) -> Path:
-        """Fetch an object, or keep the copy that is there if its ETag is still the store's.
+        """Fetch an object, or keep the copy that is there if it is still the store's, and whole.
 
         Parameters
         ----------
@@ -235,7 +236,8 @@ class S3Bucket(VendorClient):
             for _ in range(2):
                 stored = self.head(key)
                 noted = to.with_name(f"{to.name}.etag")
-                if to.is_file() and noted.is_file() and noted.read_text() == stored.etag:
+                same = to.is_file() and noted.is_file() and noted.read_text() == stored.etag
+                if same and _damage(to, stored) is None:
                     return to
                 part = to.with_name(f"{to.name}.{stored.etag}.part")
                 if self._fetch(key, stored, part):
@@ -277,7 +279,7 @@ class S3Bucket(VendorClient):
             status, headers = result
             return Answer(200 if status == 412 else status, headers, b"", key)
 
-        status, _ = self.guarded(
+        (status, _), _ = self.guarded(
             lambda: self._gate.call(
                 send,
                 view,
@@ -290,21 +292,22 @@ class S3Bucket(VendorClient):
 
 
 def _verify(part: Path, stored: Stored, key: str) -> None:
-    size = part.stat().st_size
+    damage = _damage(part, stored)
+    if damage is not None:
+        part.unlink()
+        raise WrongContent(f"{key}: {damage}", hint="download it again")
+
+
+def _damage(path: Path, stored: Stored) -> str | None:
+    """How a file differs from what the store says of it."""
+    size = path.stat().st_size
     if size != stored.size:
-        part.unlink()
-        raise WrongContent(
-            f"{key}: {size} bytes where the store names {stored.size}", hint="download it again"
-        )
+        return f"{size} bytes where the store names {stored.size}"
     if "-" in stored.etag:  # uploaded in parts: the ETag is no MD5 of the whole
-        return
-    with part.open("rb") as file:
+        return None
+    with path.open("rb") as file:
         digest = hashlib.file_digest(file, "md5").hexdigest()
-    if digest != stored.etag:
-        part.unlink()
-        raise WrongContent(
-            f"{key}: MD5 {digest} where the store names {stored.etag}", hint="download it again"
-        )
+    return None if digest == stored.etag else f"MD5 {digest} where the store names {stored.etag}"
 
 
 def _view(response: httpx.Response) -> Answer:

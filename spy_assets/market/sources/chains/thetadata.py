@@ -2,10 +2,12 @@
 
 Three requests, joined by contract: the quotes at one moment of the session
 (`/v3/option/at_time/quote`), the day's trades (`/v3/option/history/eod`) and the open interest
-(`/v3/option/history/open_interest`). Both forms of the terminal's JSON are read: columns
-(`{"bid": [...], ...}`) and rows (`{"header": {"format": [...]}, "response": [[...], ...]}`). Times
-are New York's wall clock. Where there was no quote the terminal writes 0 for prices and sizes; where
-there was no trade, 0 for prices.
+(`/v3/option/history/open_interest`). Versions of the terminal differ in their JSON, and all three
+forms are read: columns (`{"bid": [...], ...}`), rows (`{"header": {"format": [...]},
+"response": [[...], ...]}`), and objects by contract (`{"response": [{"contract": {...},
+"data": [{...}]}]}`). Times are New York's wall clock. Where there was no quote the terminal writes 0
+for prices and sizes; where there was no trade, 0 for prices. `symbol` is an option root here: of an
+index only the contracts of the root that is asked for come (SPX without SPXW).
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from spy_assets.market.sources.chains.protocol import open_session
 from spy_assets.market.sources.chains.rows import (
     Types,
     finish,
+    joined,
     new_york,
     reading,
     require_field,
+    require_rows,
     traded,
     unread,
 )
@@ -115,7 +119,7 @@ class ThetaDataChains:
 
 
 def read_table(body: Any, types: Types, what: str) -> pl.DataFrame:
-    """A table in either form of the terminal's JSON.
+    """A table in any form of the terminal's JSON.
 
     Raises
     ------
@@ -148,12 +152,30 @@ def _columns(body: Any, what: str) -> Mapping[str, Sequence[Any]]:
                 hint="the vendor changed its format; adapt the source",
             )
         return {name: [row[n] for row in rows] for n, name in enumerate(names)}
+    if isinstance(body, dict) and [*body] == ["response"]:
+        return _of_contracts(require_rows(body["response"], what), what)
     if isinstance(body, dict) and all(isinstance(values, list) for values in body.values()):
         return body
     raise SchemaDrift(
         f"{what}: neither columns nor rows in {type(body).__name__}",
         hint="the vendor changed its format; adapt the source",
     )
+
+
+def _of_contracts(contracts: list[dict[str, Any]], what: str) -> Mapping[str, Sequence[Any]]:
+    """Columns of objects by contract."""
+    rows = [
+        {**require_field(one, "contract", what), **row}
+        for one in contracts
+        for row in require_field(one, "data", what)
+    ]
+    names = [*require_rows(rows, what)[0]]
+    if any(row.keys() != {*names} for row in rows):
+        raise SchemaDrift(
+            f"{what}: rows with other fields than {names}",
+            hint="the vendor changed its format; adapt the source",
+        )
+    return {name: [row[name] for row in rows] for name in names}
 
 
 @reading(NAME)
@@ -171,7 +193,7 @@ def read_session(
     frame = read_table(quotes, _QUOTES, f"{what} quotes")
     for body, types, part in ((trades, _EOD, "trades"), (interest, _INTEREST, "open interest")):
         other = read_table(body, types, f"{what} {part}").unique(_KEY, keep="last")
-        frame = frame.join(other, on=list(_KEY), how="left", maintain_order="left")
+        frame = joined(frame, other, _KEY, f"{what} {part}")
     return finish(
         _canonical(frame),
         symbol=symbol,

@@ -78,10 +78,7 @@ class TradierChains(SnapshotSource):
     def chain(self, symbol: str, session: date, *, now: datetime) -> RawChain:
         """All expiries; after a partial failure only the failed ones are asked again."""
         self.require_now(symbol, session, now)
-        headers = {"authorization": f"Bearer {self._token}"}
-        with VendorClient(
-            self._base_url, self._gate, headers=headers, secrets=[self._token]
-        ) as client:
+        with VendorClient.bearer(self._base_url, self._gate, self._token) as client:
             expiries = _expiries(client, symbol)
             answers = gather_all(
                 expiries, lambda day: _options(client, symbol, day), what=f"{NAME} {symbol}"

@@ -11,20 +11,20 @@ the volume of an earlier day. Of those it is 0 here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import polars as pl
 from curl_cffi.requests import Response
 from curl_cffi.requests.exceptions import RequestException
 
-from spy_assets.errors import NotProvided, SourceUnavailable, WrongContent
+from spy_assets.errors import NotProvided, SourceUnavailable
 from spy_assets.market.schemas import TIMESTAMP, require_names
 from spy_assets.market.sources.chains.client import gather_all
+from spy_assets.market.sources.chains.drops import Drops, opening
 from spy_assets.market.sources.chains.protocol import (
     SnapshotSource,
     open_session,
@@ -41,6 +41,7 @@ from spy_assets.market.sources.chains.rows import (
     reading,
     require_field,
     require_rows,
+    require_symbol,
     table,
     traded,
 )
@@ -95,32 +96,17 @@ _PLAIN_KNOWN = {"time_to_expiry", "mid", "risk_free_rate", "dividend_yield"}
 
 
 class OptionsSession(YahooSession):
-    """As :class:`YahooSession`, with the options pages behind the gate too.
+    """As :class:`YahooSession`, for the options pages.
 
     A 401 goes back to yfinance, which then takes another cookie and asks once more.
     """
 
-    def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
-        """One validated answer; see `sources.http` for the errors."""
-        if _OPTIONS not in urlsplit(url).path:
-            return super().request(method, url, **kwargs)
-        kwargs["timeout"] = self._gate.policy.timeout_s
-        kwargs["allow_redirects"] = False
-        target = self._target(url)
-        return self._gate.call(
-            lambda: self._follow(method, target, kwargs),
-            _view,
-            expect="json",
-            what=redact(target),
-            transient=(RequestException,),
-        )
+    guarded = _OPTIONS
 
-
-def _view(response: Response) -> Answer:
-    headers = {str(name): str(value) for name, value in response.headers.items()}
-    if response.status_code == 401:
-        return Answer(200, headers, b"{}", str(response.url))
-    return Answer(response.status_code, headers, response.content, str(response.url))
+    def view(self, response: Response) -> Answer:
+        """The answer that is validated."""
+        answer = super().view(response)
+        return replace(answer, status=200, body=b"{}") if answer.status == 401 else answer
 
 
 class YahooChains(SnapshotSource):
@@ -195,9 +181,7 @@ def read_options(
     """
     what = f"{NAME} {symbol}"
     for result in results:
-        about = str(require_field(result, "underlyingSymbol", what)).lstrip("^")
-        if about != symbol:
-            raise WrongContent(f"{what}: the answer is about {about!r}", hint="check the symbol")
+        require_symbol(result, "underlyingSymbol", symbol, what)
     rows = [
         row
         for result in results
@@ -261,27 +245,23 @@ class _Snapshot:
     plain: bool
 
 
-class YahooFileChains:
+class YahooFileChains(Drops):
     """Files of snapshots, `chains/yfinance/*.parquet`, in yfinance's columns or the plain ones.
 
     A file may hold several snapshots, told apart by `src_file`. Of several of one session the last
     is given. `lastTradeDate` is UTC, as in yfinance. The plain columns have no time of the last trade,
     so that their volume, which may be of any day, is left out (null).
-
-    Parameters
-    ----------
-    root
-        The folder of files, as for the `files` source.
     """
 
     name = NAME
 
-    def __init__(self, root: Path) -> None:
-        self._folder = root / "chains" / "yfinance"
-
     @cached_property
     def _frames(self) -> list[tuple[Path, pl.DataFrame]]:
-        return [(path, pl.read_parquet(path)) for path in sorted(self._folder.glob("*.parquet"))]
+        found = []
+        for path in sorted(self._folder.glob("*.parquet")):
+            with opening(path):
+                found.append((path, pl.read_parquet(path)))
+        return found
 
     def _snapshots(self, symbol: str) -> Iterator[_Snapshot]:
         for path, frame in self._frames:
@@ -294,6 +274,7 @@ class YahooFileChains:
         """The sessions that a snapshot is of."""
         return opened_by((snapshot.session for snapshot in self._snapshots(symbol)), now)
 
+    @reading(NAME)
     def chain(self, symbol: str, session: date, *, now: datetime) -> RawChain:
         """The last snapshot of that session.
 

@@ -24,6 +24,7 @@ from spy_assets_tests.scripted_server import Reply
 
 ALPACA = BY_NAME["alpaca"]
 SNAPSHOTS = "/v1beta1/options/snapshots"
+CONTRACTS = "/v2/options/contracts"
 
 
 def test_pages_follow_the_token_with_both_keys_in_headers(
@@ -36,6 +37,60 @@ def test_pages_follow_the_token_with_both_keys_in_headers(
     assert {query["feed"] for query in asked} == {"indicative"}
     sent = {(s["apca-api-key-id"], s["apca-api-secret-key"]) for s in server.headers}
     assert sent == {(KEY, SECRET)}
+
+
+def contracts(*symbols: str, **fields: str) -> str:
+    """The small list of contracts under other symbols, one a page."""
+    one = json.loads(body("alpaca_contracts.json"))["option_contracts"][0] | fields
+    found = [one | {"symbol": symbol} for symbol in symbols]
+    return json.dumps({"option_contracts": found, "next_page_token": None})
+
+
+def test_contracts_of_all_expiries_are_asked_for_page_by_page(
+    server: RecordingServer, gate: Gate
+) -> None:
+    ALPACA.serve(server)
+    pages = {
+        None: contracts("SPY240308C00510000").replace("null", '"bmV4dA=="'),
+        "bmV4dA==": contracts("SPY240315C00517500", open_interest="9"),
+    }
+    server.rule(CONTRACTS, lambda asked: Reply(pages[asked.query.get("page_token")]))
+    frame = ALPACA.ask(gate, server).frame
+    assert dict(zip(frame["occ"], frame["open_interest"], strict=True)) == {
+        "SPY   240308C00510000": 1500,
+        "SPY   240308P00450000": None,
+        "SPY   240315C00517500": 9,
+    }
+    first = {"underlying_symbols": "SPY", "status": "active", "limit": "10000"}
+    first |= {"expiration_date_lte": "2034-12-31"}
+    asked = [a.query for a in server.asked if a.path == CONTRACTS]
+    assert asked == [first, first | {"page_token": "bmV4dA=="}]
+
+
+def test_what_the_list_lacks_is_unknown_beyond_a_standard_contracts_shares(
+    server: RecordingServer, gate: Gate
+) -> None:
+    ALPACA.serve(server)
+    adjusted = body("alpaca_page2.json").replace("SPY240308P", "SPY1240308P")
+    pages = {None: body("alpaca_page1.json"), "U1BZMg==": adjusted}
+    server.rule(f"{SNAPSHOTS}/SPY", lambda asked: Reply(pages[asked.query.get("page_token")]))
+    server.on(CONTRACTS, Reply(contracts("SPY240308C00510000")))
+    frame = ALPACA.ask(gate, server).frame
+    assert frame.select("root", "open_interest", "multiplier", "is_adjusted").rows() == [
+        ("SPY", 1500, 100, False),
+        ("SPY1", None, None, True),
+        ("SPY", None, 100, False),
+    ]
+
+
+@pytest.mark.fault(36)
+def test_contracts_of_which_none_is_in_the_chain_are_drift(
+    server: RecordingServer, gate: Gate
+) -> None:
+    ALPACA.serve(server)
+    server.on(CONTRACTS, Reply(contracts("SPY   240308C00510000")))
+    with pytest.raises(SchemaDrift, match="none of its 1 contracts is one of the quotes'"):
+        ALPACA.ask(gate, server)
 
 
 def test_open_interest_is_optional(server: RecordingServer, gate: Gate) -> None:
@@ -77,20 +132,28 @@ def test_an_unknown_part_is_drift(server: RecordingServer, gate: Gate) -> None:
         ALPACA.ask(gate, server)
 
 
-def test_the_real_snapshots_are_read(
+def test_the_real_snapshots_are_read_and_joined(
     shared_data: Path, server: RecordingServer, gate: Gate
 ) -> None:
+    """The page after the recorded one quotes the recorded contract, in the recorded snapshot's form."""
     folder = shared_data / "fixtures/alpaca"
     page = json.loads((folder / "option_snapshots_SPY_page1.json").read_text())
-    server.on(f"{SNAPSHOTS}/SPY", Reply(json.dumps({**page, "next_page_token": None})))
+    (snapshot,) = page["snapshots"].values()
+    last = {"next_page_token": None, "snapshots": {"SPY260831C00760000": snapshot}}
+    pages = {None: page, "U1BZMjYwOTA0QzAwNzUxMDAw": last}
+    server.rule(
+        f"{SNAPSHOTS}/SPY", lambda asked: Reply(json.dumps(pages[asked.query.get("page_token")]))
+    )
     server.on("/v2/stocks", Reply((folder / "stock_latest_quote_SPY.json").read_text()))
-    server.on("/v2/options", Reply((folder / "option_contracts_SPY_0dte.json").read_text()))
+    server.on(CONTRACTS, Reply((folder / "option_contracts_SPY_0dte.json").read_text()))
     now = datetime(2026, 8, 28, 20, 30, tzinfo=UTC)
     source = AlpacaChains(
         gate, key_id=KEY, secret=SECRET, base_url=server.url, trading_url=server.url
     )
-    row = source.chain("SPY", date(2026, 8, 28), now=now).frame.row(0, named=True)
+    frame = source.chain("SPY", date(2026, 8, 28), now=now).frame
+    row = frame.row(0, named=True)
     assert (row["bid"], row["ask"], row["bid_size"], row["volume"]) == (75.19, 79.24, 1, 16)
+    assert frame.select("strike", "open_interest").rows() == [(692.0, None), (760.0, 2746)]
     assert (row["strike"], row["vendor_iv"]) == (692.0, None)
 
 

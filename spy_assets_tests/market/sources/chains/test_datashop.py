@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spy_assets.errors import EmptyResponse, NotProvided, SchemaDrift, WrongContent
+from spy_assets.errors import WrongContent
 from spy_assets.market.sources.chains.datashop import DataShopChains, Snapshot
 from spy_assets.market.sources.chains.protocol import ChainSource
 from spy_assets_tests.market.sources.chains.golden_files import check_golden
@@ -57,27 +57,6 @@ def test_on_a_half_day_the_first_snapshot_is_earlier(tmp_path: Path) -> None:
     source = drop(tmp_path, text, "a.csv", "1545")
     frame = source.chain("SPY", date(2024, 11, 29), now=datetime(2024, 12, 1, tzinfo=UTC)).frame
     assert frame["quoted_at"][0] == datetime(2024, 11, 29, 17, 45, tzinfo=UTC)
-
-
-def test_days_are_those_of_the_lines(tmp_path: Path) -> None:
-    source = drop(tmp_path, body("datashop_eod.csv"))
-    assert source.sessions("SPY", now=NOW) == [date(2024, 3, 6), SESSION]
-    with pytest.raises(NotProvided, match="2024-03-05"):
-        source.chain("SPY", date(2024, 3, 5), now=NOW)
-
-
-@pytest.mark.fault(34)
-def test_a_header_alone_is_an_error(tmp_path: Path) -> None:
-    source = drop(tmp_path, body("datashop_eod.csv").splitlines()[0] + "\n")
-    with pytest.raises(EmptyResponse, match="not one line"):
-        source.chain("SPY", SESSION, now=NOW)
-
-
-@pytest.mark.fault(36)
-def test_a_renamed_column_is_drift(tmp_path: Path) -> None:
-    source = drop(tmp_path, body("datashop_eod.csv").replace(",delta_1545,", ",dleta_1545,"))
-    with pytest.raises(SchemaDrift, match=r"new \['dleta_1545'\]"):
-        source.chain("SPY", SESSION, now=NOW)
 
 
 @pytest.mark.fault(35)

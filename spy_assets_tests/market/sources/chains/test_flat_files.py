@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -18,7 +19,9 @@ from spy_assets.market.sources.chains.s3 import Credentials
 from spy_assets.market.sources.http import Gate
 from spy_assets.options.chain import RawChain
 from spy_assets_tests.market.sources.chains.golden_files import check_golden
+from spy_assets_tests.market.sources.chains.servers import RecordingServer
 from spy_assets_tests.market.sources.chains.vendors import KEY, SECRET, SESSION, body
+from spy_assets_tests.scripted_server import Reply
 
 PAIR = Credentials(KEY, SECRET)
 LATER = datetime(2024, 3, 9, tzinfo=UTC)
@@ -73,6 +76,15 @@ def test_sessions_are_those_of_the_store(endpoint: str, gate: Gate, tmp_path: Pa
     assert source(endpoint, gate, tmp_path).sessions("SPY", now=LATER) == [SESSION]
 
 
+def test_objects_that_no_day_names_are_left_out(
+    server: RecordingServer, gate: Gate, tmp_path: Path
+) -> None:
+    keys = [f"us_options_opra/day_aggs_v1/2024/{day}.csv.gz" for day in ("2024-13-07", SESSION)]
+    listed = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
+    server.on("/flatfiles", Reply(f"<ListBucketResult>{listed}</ListBucketResult>"))
+    assert source(server.url, gate, tmp_path).sessions("SPY", now=LATER) == [SESSION]
+
+
 def test_a_day_without_a_file_is_not_provided(endpoint: str, gate: Gate, tmp_path: Path) -> None:
     with pytest.raises(NotProvided, match=r"2024/03/2024-03-06\.csv\.gz"):
         source(endpoint, gate, tmp_path).chain("SPY", date(2024, 3, 6), now=LATER)
@@ -113,6 +125,34 @@ def test_a_page_instead_of_gzip_is_refused(tmp_path: Path) -> None:
     path.write_text("<html>Log in</html>")
     with pytest.raises(WrongContent, match="not gzip"):
         read(path)
+
+
+@pytest.mark.fault(37)
+@pytest.mark.parametrize("spoil", ["cut", "flipped"])
+def test_a_damaged_file_is_refused(tmp_path: Path, spoil: str) -> None:
+    path = packed(tmp_path, body("flat_day.csv"))
+    whole = bytearray(path.read_bytes())
+    whole[60] ^= 4
+    path.write_bytes(path.read_bytes()[:-40] if spoil == "cut" else whole)
+    with pytest.raises(WrongContent, match=r"2024-03-07\.csv\.gz: cannot be read as \.gz"):
+        read(path)
+
+
+@pytest.mark.fault(50)
+def test_a_file_that_arrived_damaged_is_not_kept(
+    server: RecordingServer, gate: Gate, tmp_path: Path
+) -> None:
+    """Uploaded in parts, so that its ETag is no MD5 and nothing tells before it is read."""
+    whole = gzip.compress(body("flat_day.csv").encode())
+    broken = whole[:60] + bytes([whole[60] ^ 4]) + whole[61:]
+    told = [Reply(b, headers={"etag": '"ab-2"'}) for b in (broken, broken, whole, whole)]
+    server.on("/flatfiles", *told)
+    kind: Any = server._server.RequestHandlerClass
+    kind.do_HEAD = kind.do_GET
+    flat = source(server.url, gate, tmp_path)
+    with pytest.raises(WrongContent, match="cannot be read"):
+        flat.chain("SPY", SESSION, now=LATER)
+    check_golden("flat_day", flat.chain("SPY", SESSION, now=LATER))
 
 
 @pytest.mark.fault(36)

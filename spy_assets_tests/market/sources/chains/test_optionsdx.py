@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 
 import pytest
 
-from spy_assets.errors import EmptyResponse, NotProvided, SchemaDrift
+from spy_assets.errors import SchemaDrift
 from spy_assets.market.sources.chains.optionsdx import OptionsDxChains
 from spy_assets.market.sources.chains.protocol import ChainSource
 from spy_assets_tests.market.sources.chains.golden_files import check_golden
@@ -26,31 +25,6 @@ def test_a_small_file_is_the_golden_chain(tmp_path: Path, name: str) -> None:
     source = drop(tmp_path, body("optionsdx.txt"), name)
     assert isinstance(source, ChainSource)
     check_golden("optionsdx", source.chain("SPY", SESSION, now=NOW))
-
-
-def test_days_are_those_of_the_lines(tmp_path: Path) -> None:
-    source = drop(tmp_path, body("optionsdx.txt"))
-    assert source.sessions("SPY", now=NOW) == [date(2024, 3, 6), SESSION]
-
-
-def test_a_day_without_a_line_is_not_provided(tmp_path: Path) -> None:
-    source = drop(tmp_path, body("optionsdx.txt"))
-    with pytest.raises(NotProvided, match=r"2024-03-05.*spy_eod_202403"):
-        source.chain("SPY", date(2024, 3, 5), now=NOW)
-
-
-@pytest.mark.fault(34)
-def test_a_header_alone_is_an_error(tmp_path: Path) -> None:
-    source = drop(tmp_path, body("optionsdx.txt").splitlines()[0] + "\n")
-    with pytest.raises(EmptyResponse, match="not one line"):
-        source.chain("SPY", SESSION, now=NOW)
-
-
-@pytest.mark.fault(36)
-def test_a_renamed_column_is_drift(tmp_path: Path) -> None:
-    source = drop(tmp_path, body("optionsdx.txt").replace("[C_BID]", "[C_BIDS]"))
-    with pytest.raises(SchemaDrift, match="C_BID -> C_BIDS"):
-        source.chain("SPY", SESSION, now=NOW)
 
 
 @pytest.mark.fault(36)

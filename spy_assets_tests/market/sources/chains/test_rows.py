@@ -86,15 +86,17 @@ def test_new_yorks_clock_knows_its_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbol", "roots"), [("SPY", ["SPY", "SPY1"]), ("SPX", ["SPX", "SPXW"]), ("SP", [])]
+    ("symbol", "roots"),
+    [("SPY", ["SPY", "SPY1"]), ("SPX", ["SPX", "SPXW"]), ("XSP", ["XSP"]), ("SP", [])],
 )
 def test_roots_belong_to_their_underlying(symbol: str, roots: list[str]) -> None:
-    frame = pl.DataFrame({"root": ["SPY", "SPY1", "SPYG", "SPX", "SPXW", "XSPY", None]})
+    frame = pl.DataFrame({"root": ["SPY", "SPY1", "SPYG", "SPX", "SPXW", "XSPY", "XSP", None]})
     assert frame.filter(is_of(symbol, pl.col("root")))["root"].to_list() == roots
 
 
-def test_only_indices_get_a_prefix() -> None:
-    assert (index_prefix("SPX", "_"), index_prefix("SPY", "_")) == ("_SPX", "SPY")
+@pytest.mark.parametrize("index", ["SPX", "XSP", "NDX", "XND", "RUT", "MRUT", "VIX", "DJX", "OEX"])
+def test_only_indices_get_a_prefix(index: str) -> None:
+    assert (index_prefix(index, "I:"), index_prefix("SPY", "I:")) == (f"I:{index}", "SPY")
 
 
 def test_the_vendors_own_fields_stay_beside_its_symbol() -> None:

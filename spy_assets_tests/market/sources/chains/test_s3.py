@@ -130,6 +130,16 @@ def test_another_object_of_that_name_is_fetched_again(
     assert bucket.download("a/b c+d.gz", tmp_path / "file.gz").read_bytes() == b"new"
 
 
+@pytest.mark.fault(50)
+@pytest.mark.parametrize("kept", [DATA[:1000], b"\xff" + DATA[1:]], ids=["cut", "flipped"])
+def test_a_copy_that_is_not_whole_any_more_is_fetched_again(
+    bucket: S3Bucket, tmp_path: Path, kept: bytes
+) -> None:
+    path = bucket.download("a/b c+d.gz", tmp_path / "file.gz")
+    path.write_bytes(kept)
+    assert bucket.download("a/b c+d.gz", path).read_bytes() == DATA
+
+
 @pytest.mark.fault(33)
 def test_a_download_goes_on_where_it_broke_off(
     bucket: S3Bucket, proxy: FaultyProxy, tmp_path: Path

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+
+import polars as pl
 
 from spy_assets.market.sources.chains.alpaca import AlpacaChains
 from spy_assets.market.sources.chains.cboe import CboeChains
@@ -29,6 +32,18 @@ SECRET = "s3cret-of-the-test"
 
 def body(name: str) -> str:
     return (BODIES / name).read_text()
+
+
+def delayed_quotes(rows: pl.DataFrame, moment: datetime) -> str:
+    """CBOE's JSON of rows as its files have them, made at a moment (UTC)."""
+    ignored = ("theo", "change", "open", "high", "low", "percent_change", "prev_day_close", "tick")
+    options = rows.with_columns(
+        pl.col("last_trade_time").dt.strftime("%Y-%m-%dT%H:%M:%S"),
+        *(pl.lit(0.0).alias(name) for name in ignored),
+    )
+    spot = {"symbol": "SPY", "current_price": 279.0, "close": 279.0}
+    data = spot | {"options": options.to_dicts()}
+    return json.dumps({"timestamp": f"{moment:%Y-%m-%d %H:%M:%S}", "data": data})
 
 
 @dataclass(frozen=True)
