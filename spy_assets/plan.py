@@ -26,7 +26,7 @@ from spy_assets.dagster_home import instance as open_instance
 from spy_assets.definitions import build
 from spy_assets.defs import judging
 from spy_assets.defs.deciding import REFRESH_INCIDENT
-from spy_assets.defs.partitions import years_of
+from spy_assets.defs.partitions import OBSERVES_CHAINS, years_of
 from spy_assets.defs.resources import SpyResource
 from spy_assets.defs.staleness import History, Lost, Needed, Running, merge
 from spy_assets.errors import ConfigError, DataError, SourceError, SpyError
@@ -438,7 +438,7 @@ def _has_history(runner: Runner) -> bool:
     return runner.settings.symbol in _symbols_in(runner.settings, "features.daily_15")
 
 
-def _symbols_in(settings: Settings, table: str) -> set[str]:
+def _symbols_in(settings: Settings, table: str, symbol: str = "symbol") -> set[str]:
     """The symbols of a table of the lake; none where there is no lake or no table."""
     from spy_assets.warehouse import Warehouse
     from spy_assets.warehouse.connection import is_initialised
@@ -448,7 +448,8 @@ def _symbols_in(settings: Settings, table: str) -> set[str]:
     with Warehouse.open(settings, read_only=True) as lake:
         if table not in lake.tables():
             return set()
-        return set(lake.execute(f"SELECT DISTINCT symbol FROM {table}")["symbol"])
+        found = lake.execute(f"SELECT DISTINCT {symbol} AS symbol FROM {table}")
+    return set(found["symbol"].drop_nulls())
 
 
 def _history(runner: Runner, last: date) -> None:
@@ -472,16 +473,34 @@ def _history(runner: Runner, last: date) -> None:
     minutes = [str(day) for day in _minute_days(runner, last)]
     if minutes:
         runner.stage("minute bars", "refresh_minutes", minutes)
-    if settings.chain_source is not None and not settings.historical:
-        _chain(runner, last)
+    _chains(runner, last)
 
 
-def _chain(runner: Runner, last: date) -> None:
-    """The session's option chain; the daily signal does not look at it, so it goes on without."""
+def _chains(runner: Runner, last: date) -> None:
+    """Option chains; without them the signal goes on, and holds where its model observes them."""
+    days = [str(day) for day in _chain_days(runner, last)]
+    if not days:
+        return
     try:
-        runner.stage("option chain", "refresh_chain", [str(last)])
+        runner.stage("option chains", "refresh_chain", days)
     except RunFailed as failure:
-        runner.console.print(f"[yellow]option chain: {escape(failure.message)}[/]")
+        runner.console.print(f"[yellow]option chains: {escape(failure.message)}[/]")
+
+
+def _chain_days(runner: Runner, last: date) -> list[date]:
+    """The last session on a live source; on one that has ended, those that have a file, if observed."""
+    settings = runner.settings
+    if settings.chain_source is None:
+        return []
+    if not settings.historical:
+        return [last]
+    if not OBSERVES_CHAINS or settings.chain_source != "files":
+        return []
+    from spy_assets.market.sources.chains import open_chain_source
+
+    source = open_chain_source(settings)
+    offered = [] if source is None else source.sessions(settings.symbol, now=runner.spy.utc_now())
+    return [day for day in offered if settings.first_year <= day.year and day <= last]
 
 
 def _minute_days(runner: Runner, last: date) -> list[date]:
@@ -525,7 +544,10 @@ def _runner(settings: Settings, console: Console) -> Iterator[Runner]:
 
 
 def _require_symbol(runner: Runner) -> None:
-    """Refuse a symbol that the source lacks, or another than the profile's signals are of."""
+    """Refuse a symbol that the source lacks, or another than the profile's models and signals are of.
+
+    Prices and features are of all symbols; a model speaks for the one that it was trained on.
+    """
     settings, symbol = runner.settings, runner.settings.symbol
     offered = runner.spy.source().symbols()
     if symbol not in offered:
@@ -535,7 +557,10 @@ def _require_symbol(runner: Runner) -> None:
             hint="set SPY_SYMBOL to one of these, have it among SPY_SYMBOLS, or set SPY_SOURCE to a "
             "source that has it",
         )
-    others = sorted(_symbols_in(settings, "ledger.signals") - {symbol})
+    taken = _symbols_in(settings, "ledger.signals") | _symbols_in(
+        settings, "models.training_runs", "json_extract_string(hyperparameters, '$.symbol')"
+    )
+    others = sorted(taken - {symbol})
     if others:
         raise ConfigError(
             f"SPY_SYMBOL={symbol!r}: profile {settings.profile_name!r} has models and signals of "

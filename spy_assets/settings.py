@@ -38,6 +38,7 @@ ENV_FILE = ".env"
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "CATALOGUE")
 
 SourceName = Literal["sample", "files", "yfinance"]
+ObservationName = Literal["daily_15_proxy_v1", "daily_15_chain_v1"]
 ChainSourceName = Literal[
     "none", "cboe", "yahoo", "polygon", "flat_files", "tradier", "alpaca", "thetadata", "files"
 ]
@@ -235,6 +236,10 @@ class Settings(BaseSettings):
     alpaca_key_id: SecretStr | None = Field(None, description="key id of Alpaca chains")
     alpaca_secret: SecretStr | None = Field(None, description="secret of Alpaca chains")
     http: HttpSettings = HttpSettings()
+    observation: ObservationName = Field(
+        "daily_15_proxy_v1",
+        description="observation contract that models are trained on; a trained model keeps its own",
+    )
     train: TrainSettings = TrainSettings()
     risk: RiskSettings = RiskSettings()
     promotion: PromotionSettings = PromotionSettings()

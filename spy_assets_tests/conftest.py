@@ -12,8 +12,13 @@ import pytest
 from spy_assets.settings import Settings, load_settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-#: Real market data for tests; absent on most machines.
-SHARED = Path(os.environ.get("SPY_TEST_SHARED", REPOSITORY.parent / "shared"))
+
+# Not under a name of ours: the settings would refuse it where a fixture of a session reads them. Kept
+# in the environment, as workers of xdist start after this.
+if "SPY_TEST_SHARED" in os.environ:
+    os.environ["TEST_SHARED"] = os.environ.pop("SPY_TEST_SHARED")
+#: Real market data for tests; absent on most machines. SPY_TEST_SHARED names another folder.
+SHARED = Path(os.environ.get("TEST_SHARED", REPOSITORY.parent / "shared"))
 
 # The suite draws the same examples each time, so that a change is judged by what it changed;
 # HYPOTHESIS_PROFILE=explore draws new ones, and more where a test does not say how many.

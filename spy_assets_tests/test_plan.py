@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+from rich.console import Console
 
 from spy_assets import plan
+from spy_assets.defs.chains import QUOTES
 from spy_assets.errors import (
     CheckFailed,
     ConfigError,
@@ -19,7 +23,9 @@ from spy_assets.errors import (
 )
 from spy_assets.sessions import decision_time
 from spy_assets.settings import load_settings
-from spy_assets_tests.graph.worlds import make, quiet, write
+from spy_assets_tests.graph.test_options import DAY as CHAIN_DAY
+from spy_assets_tests.graph.test_options import NEXT, NOW, cboe_rows, drop, plant
+from spy_assets_tests.graph.worlds import make, quiet, read, runner, write
 from spy_assets_tests.market.sources.test_files import daily
 from spy_assets_tests.market.sources.test_files import write as write_file
 
@@ -96,17 +102,47 @@ def test_a_symbol_that_the_source_lacks_is_refused(tmp_path: Path) -> None:
         plan.signal_once(settings, quiet())
 
 
-def test_another_symbol_needs_another_profile(tmp_path: Path) -> None:
+TRAINED = {
+    "model": "ppo_daily", "version": "1", "train_end": DAY, "hyperparameters": '{"symbol": "SPY"}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("ledger.signals", {"signal_id": "a", "symbol": "SPY", "session": DAY}),
+        ("models.training_runs", TRAINED),
+    ],
+)
+def test_another_symbol_needs_another_profile(
+    tmp_path: Path, table: str, row: dict[str, Any]
+) -> None:
     files = tmp_path / "files"
     for symbol in ("SPY", "QQQ"):
         write_file(files, f"bars/daily/{symbol}.parquet", daily([DAY], [10.0]))
     own = load_settings(home=tmp_path, source="files", files_dir=files)
-    row = {"signal_id": "a", "symbol": "SPY", "session": DAY, "source": "files"}
-    write(own, "ledger.signals", [row | {"available_at": decision_time(DAY)}])
+    write(own, table, [row | {"source": "files", "available_at": decision_time(DAY)}])
     other = load_settings(home=tmp_path, source="files", files_dir=files, symbol="QQQ")
     with pytest.raises(ConfigError, match="'files' has models and signals of SPY") as caught:
         plan.signal_once(other, quiet())
     assert "spy --profile files-qqq" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_sessions_chain_is_fetched_and_gone_on_without(tmp_path: Path) -> None:
+    own = {"source": "yfinance", "chains": {"source": "files"}, "files_dir": tmp_path / "files"}
+    settings, told = load_settings(home=tmp_path, **own), StringIO()
+    plant(settings)
+    drop(tmp_path / "files", CHAIN_DAY, cboe_rows(CHAIN_DAY))
+    drop(tmp_path / "files", NEXT, cboe_rows(CHAIN_DAY), made=CHAIN_DAY)  # under a wrong name
+    with runner(settings, datetime.fromisoformat(NOW)) as made:
+        made.console = Console(file=told, width=300)
+        for day in (CHAIN_DAY, NEXT):
+            plan._chains(made, day)
+        assert [step.materialized for step in made.steps] == [2]
+    assert read(settings, QUOTES)["session"].unique().to_list() == [CHAIN_DAY]
+    assert "option chains: options__option_chain failed" in told.getvalue()
+    assert "volume of another session" in told.getvalue()
 
 
 def test_every_error_of_ours_has_an_origin() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from spy_assets import sessions
+from spy_assets import clock, sessions
 from spy_assets.errors import ConfigError
 from spy_assets.settings import (
     CHAIN_SECRETS,
@@ -198,6 +201,30 @@ def test_a_live_source_has_no_days_to_come(given: dict[str, Any], told: str):
     with pytest.raises(ConfigError) as caught:
         require_past(settings, datetime(2026, 11, 25, 21, 59, tzinfo=UTC))
     assert told in str(caught.value)
+
+
+def in_a_process(code: str, **given: str) -> subprocess.CompletedProcess[str]:
+    """Code in a process of its own, with settings from its environment."""
+    own = os.environ | given
+    return subprocess.run(
+        [sys.executable, "-c", code], env=own, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.slow
+def test_the_code_location_refuses_a_year_to_come():
+    coming = clock.utc_now().year + 1
+    done = in_a_process(
+        "import spy_assets.definitions", SPY_SOURCE="yfinance", SPY_START_YEAR=str(coming)
+    )
+    assert done.returncode == 1
+    assert f"SPY_START_YEAR={coming}: allowed: 1990 to {coming - 1}" in done.stderr
+
+
+def test_the_tests_own_variable_is_no_setting(tmp_path: Path):
+    code = "from spy_assets_tests.conftest import SHARED, load_settings; load_settings(); print(SHARED)"
+    done = in_a_process(code, SPY_TEST_SHARED=str(tmp_path))
+    assert done.stdout.strip() == str(tmp_path), done.stderr
 
 
 def test_days_that_are_decided_are_past():

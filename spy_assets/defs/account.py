@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from spy_assets.sessions import decision_time, next_session, session_open
+from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from spy_assets.signals.paper import PaperSetup, Recorded
     from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse
+
+CHAIN_FEATURES = "features.chain"
 
 
 def cleared_halts(settings: Settings) -> tuple[date, ...]:
@@ -44,7 +47,8 @@ def _date_of(line: str) -> date | None:
 
 
 def desk(settings: Settings) -> Desk:
-    """Limits, costs, exit rules and fill clock of the settings."""
+    """Limits, costs, exit rules, fill clock and observation of the settings."""
+    from spy_assets.features.contracts import get_contract
     from spy_assets.signals.build import Desk
     from spy_assets.signals.risk import RiskLimits, RiskSizing
     from spy_assets.simulator.book import DailyConfig
@@ -62,7 +66,12 @@ def desk(settings: Settings) -> Desk:
         blocking_flags=("quarantined", "minute_gaps"),
     )
     config = DailyConfig(fill=settings.fill, sizing=RiskSizing(limits), root=settings.symbol)
-    return Desk(limits=limits, costs=PRESETS[settings.costs], config=config)
+    return Desk(
+        limits=limits,
+        costs=PRESETS[settings.costs],
+        config=config,
+        contract=get_contract(settings.observation),
+    )
 
 
 def paper_setup(settings: Settings) -> PaperSetup:
@@ -89,9 +98,18 @@ def trading(settings: Settings) -> Trading:
 
 
 def market_path(
-    lake: Warehouse, settings: Settings, session: date, *, snapshot: int | None = None
+    lake: Warehouse,
+    settings: Settings,
+    session: date,
+    *,
+    snapshot: int | None = None,
+    contract: str | None = None,
 ) -> MarketPath:
-    """The market up to ``session`` as it was known at its decision time, at a snapshot or now."""
+    """The market up to ``session`` as it was known at its decision time, at a snapshot or now.
+
+    Observed by ``contract``, or else by that of the settings.
+    """
+    from spy_assets.features.contracts import get_contract
     from spy_assets.simulator.market_path import MarketPath
 
     rows = lake.read(
@@ -101,7 +119,24 @@ def market_path(
         where="symbol = ? AND session <= ?",
         params=(settings.symbol, session),
     )
-    return MarketPath.from_frame(with_growth(lake, rows, decision_time(session), snapshot=snapshot))
+    moment, observed = decision_time(session), get_contract(contract or settings.observation)
+    if observed.needs_chain:
+        rows = _with_chain(lake, rows, settings.symbol, moment, snapshot=snapshot)
+    return MarketPath.from_frame(with_growth(lake, rows, moment, snapshot=snapshot), observed)
+
+
+def _with_chain(
+    lake: Warehouse, rows: pl.DataFrame, symbol: str, moment: datetime, *, snapshot: int | None
+) -> pl.DataFrame:
+    """Rows of ``features.daily_15`` with the dimensions of `daily_15_chain_v1` in place of its own."""
+    from spy_assets.features.chain_observation import with_chain
+
+    if snapshot is None:
+        lake.ensure(TABLES[CHAIN_FEATURES])
+    chain = lake.read(
+        CHAIN_FEATURES, as_of=moment, snapshot=snapshot, where="symbol = ?", params=(symbol,)
+    )
+    return with_chain(rows, chain)
 
 
 def with_growth(
@@ -123,13 +158,18 @@ def with_growth(
 
 
 def windows(
-    lake: Warehouse, settings: Settings, session: date, *, snapshot: int | None = None
+    lake: Warehouse,
+    settings: Settings,
+    session: date,
+    *,
+    snapshot: int | None = None,
+    contract: str | None = None,
 ) -> Windows:
     """Training and validation windows that end with ``session``, from a snapshot or from now."""
     from spy_assets.models.policy.windows import split_windows
 
     return split_windows(
-        market_path(lake, settings, session, snapshot=snapshot),
+        market_path(lake, settings, session, snapshot=snapshot, contract=contract),
         validation_sessions=settings.train.validation_sessions,
         purge_sessions=settings.train.purge_sessions,
     )

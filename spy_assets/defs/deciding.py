@@ -44,6 +44,8 @@ def decide(lake: Warehouse, spy: SpyResource, days: Sequence[date]) -> list[Sign
 
     settings = spy.settings
     lake.ensure(TABLES["ledger.signals"])
+    if account.desk(settings).contract.needs_chain:
+        lake.ensure(TABLES[account.CHAIN_FEATURES])
     snapshot = lake.snapshot_id()
     rows = ledger_rows(lake, settings.symbol, before=max(days), snapshot=snapshot)
     book = _book(lake, spy, account.standing_decisions(rows), snapshot)
@@ -51,7 +53,9 @@ def decide(lake: Warehouse, spy: SpyResource, days: Sequence[date]) -> list[Sign
     return decide_sessions(market, days, book, account.paper_setup(settings), world(settings))
 
 
-def decided_differently(lake: Warehouse, spy: SpyResource, days: Sequence[date]) -> list[str]:
+def decided_differently(
+    lake: Warehouse, spy: SpyResource, recorded: Sequence[Signal], days: Sequence[date]
+) -> list[str]:
     """Ids of recorded signals of ``days`` that come out differently from the snapshot they saw.
 
     Left out is what cannot be asked again: signals that the kill file, the clock or an outage held,
@@ -61,7 +65,7 @@ def decided_differently(lake: Warehouse, spy: SpyResource, days: Sequence[date])
     from spy_assets.signals.paper import Recorded, decide_sessions
 
     settings, batches = spy.settings, defaultdict(list)
-    for signal in load_signals(lake, settings.symbol):
+    for signal in recorded:
         batches[signal.lake_snapshot].append(signal)
     wanted, changed = set(days), []
     for snapshot, batch in batches.items():
@@ -69,13 +73,12 @@ def decided_differently(lake: Warehouse, spy: SpyResource, days: Sequence[date])
         if not chosen or snapshot is None:
             continue
         before = ledger_rows(lake, settings.symbol, before=max(chosen), snapshot=snapshot)
-        recorded = {one.session: Recorded.of(one) for one in batch} | account.standing_decisions(
-            before
-        )
+        of_batch = {one.session: Recorded.of(one) for one in batch}
+        followed = of_batch | account.standing_decisions(before)
         again = decide_sessions(
             _market(lake, settings, list(chosen), snapshot),
             list(chosen),
-            _book(lake, spy, recorded, snapshot),
+            _book(lake, spy, followed, snapshot),
             account.paper_setup(settings),
             _nothing_of_the_moment(),
         )
@@ -88,7 +91,9 @@ def decided_differently(lake: Warehouse, spy: SpyResource, days: Sequence[date])
     return changed
 
 
-def of_other_settings(lake: Warehouse, settings: Settings, days: Sequence[date]) -> list[str]:
+def of_other_settings(
+    recorded: Sequence[Signal], settings: Settings, days: Sequence[date]
+) -> list[str]:
     """Ids of recorded signals of ``days`` that were decided under other limits, costs or capital.
 
     They stand as they are. Asked again, they may come out differently for that alone.
@@ -96,7 +101,7 @@ def of_other_settings(lake: Warehouse, settings: Settings, days: Sequence[date])
     now, wanted = _settings_digest(settings), set(days)
     return [
         one.signal_id
-        for one in load_signals(lake, settings.symbol)
+        for one in recorded
         if one.session in wanted and one.settings_digest not in (None, now)
     ]
 
@@ -162,6 +167,7 @@ def _market(
         regimes=versions("features.regime"),
         raw=versions("features.market_daily"),
         flags=quality_flags(lake, settings.symbol, days, snapshot),
+        chains=lambda: versions(account.CHAIN_FEATURES),
     )
 
 

@@ -72,23 +72,22 @@ def training_record(
     run_id: str,
 ) -> TrainingRecord:
     """Everything that a training has to say to the registry."""
-    from spy_assets.features.contracts import DAILY_15_PROXY_V1 as CONTRACT
     from spy_assets.models.policy.train import path_digest
     from spy_assets.models.policy.weights import encode_weights
     from spy_assets.registry import SeedRun, TrainingRecord
 
     chosen = selection.chosen
-    policy = chosen.policy
+    policy, contract = chosen.policy, cut.path.contract
     return TrainingRecord(
         profile=settings.profile_name,
         model=MODEL,
         partition=partition,
         policy_hash=policy.policy_hash,
         seed=policy.seed,
-        weights=encode_weights(policy.state_dict, CONTRACT, activation=ppo.activation),
-        contract=CONTRACT.name,
-        contract_sha256=CONTRACT.sha256,
-        observation=CONTRACT.names,
+        weights=encode_weights(policy.state_dict, contract, activation=ppo.activation),
+        contract=contract.name,
+        contract_sha256=contract.sha256,
+        observation=contract.names,
         train_start=cut.training.sessions[0],
         train_end=cut.train_end,
         dataset_digest=path_digest(cut.training),
@@ -122,7 +121,9 @@ def training_row(
         "file_sha256": record.identity.sha256,
         "file_bytes": record.identity.size_bytes,
         "seeds": json.dumps([run.seed for run in record.seeds]),
-        "hyperparameters": json.dumps(dict(record.hyperparameters), sort_keys=True),
+        "hyperparameters": json.dumps(
+            {"symbol": settings.symbol, **record.hyperparameters}, sort_keys=True
+        ),
         "mlflow_run_id": run_id,
         "dagster_run_id": record.dagster_run_id,
         "timesteps": record.timesteps,
@@ -245,7 +246,8 @@ def judge(
 ) -> Judged:
     """Run a version, the reigning champion and all baselines over the validation window.
 
-    Everything is read at one snapshot of the lake. A reigning champion whose own training reached into
+    Everything is read at one snapshot of the lake, and each policy sees the market by the contract
+    that it was trained on. A reigning champion whose own training reached into
     this window is flattered by it, so that the error is on the side of keeping it.
     """
     from spy_assets.evaluation.baselines import run_baselines
@@ -257,13 +259,20 @@ def judge(
     others = [row for row in decided if row["version"] != version]
     moment = _counts_from(settings, session, now)
     incumbent = champion_effective_at(others, moment, settings.train.purge_sessions)
-    venue = account.venue(settings, account.windows(lake, settings, session, snapshot=snapshot))
+    contracts = dict(known.select("version", "contract").iter_rows())
+
+    def venue_of(policy: str) -> Venue:
+        seen_by = contracts.get(policy)
+        cut = account.windows(lake, settings, session, snapshot=snapshot, contract=seen_by)
+        return account.venue(settings, cut)
+
+    venue = venue_of(version)
     challenger = _run(venue, registry, settings, version, "policy")
-    champion = (
-        None
-        if incumbent is None
-        else _run(venue, registry, settings, incumbent.version, "champion")
-    )
+    champion = None
+    if incumbent is not None:
+        same = contracts.get(incumbent.version) == contracts[version]
+        rival = venue if same else venue_of(incumbent.version)
+        champion = _run(rival, registry, settings, incumbent.version, "champion")
     baselines = run_baselines(venue, challenger)
     verdict = promotion_gate(
         challenger,

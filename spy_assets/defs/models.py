@@ -20,7 +20,7 @@ from spy_assets.defs.describe import (
     write_metadata,
 )
 from spy_assets.defs.judging import MODEL
-from spy_assets.defs.partitions import SESSIONS
+from spy_assets.defs.partitions import OBSERVES_CHAINS, SESSIONS
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
 
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from spy_assets.models.policy.config import PPOConfig
     from spy_assets.models.policy.select import Selection, Train
     from spy_assets.models.policy.train import TrainedPolicy
+    from spy_assets.models.policy.windows import Windows
     from spy_assets.settings import Settings
     from spy_assets.simulator.market_path import MarketPath
+    from spy_assets.warehouse import Warehouse
 
 GROUP = "models"
 TRAINING_POOL = "training"
@@ -39,6 +41,10 @@ AFTER_PROMOTION = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.in_progress()
 )
+#: The chain's features of the same session, for a contract that needs them.
+CHAINS_OBSERVED = [
+    dg.AssetDep(["features", "chain"], partition_mapping=dg.TimeWindowPartitionMapping())
+][: int(OBSERVES_CHAINS)]
 
 
 class TrainConfig(dg.Config):
@@ -70,6 +76,7 @@ def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
     key=["models", MODEL],
     deps=[
         dg.AssetDep(["features", "daily_15"], partition_mapping=dg.TimeWindowPartitionMapping()),
+        *CHAINS_OBSERVED,
     ],
     group_name=GROUP,
     kinds={"pytorch", "mlflow", "python"},
@@ -83,7 +90,8 @@ def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
     retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
     freshness_policy=freshness.WEEKLY,
     pool=TRAINING_POOL,
-    code_version="2",
+    # Another observation is another model: the window is trained again.
+    code_version="2-chain" if OBSERVES_CHAINS else "2",
 )
 def ppo_daily(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
@@ -94,7 +102,7 @@ def ppo_daily(
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
         session = date.fromisoformat(context.partition_key)
-        cut = account.windows(lake, settings, session, snapshot=snapshot)
+        cut = _windows(lake, settings, session, snapshot)
         selection = _select(context, settings, cut.training, ppo, config.memory_limit_mb)
         record = judging.training_record(
             settings, context.partition_key, cut, selection, ppo, snapshot, context.run.run_id
@@ -116,6 +124,16 @@ def ppo_daily(
             "train_end": str(record.train_end),
         }
     )
+
+
+def _windows(lake: "Warehouse", settings: "Settings", session: date, snapshot: int) -> "Windows":
+    """The windows of a training; where history is too short for them, trying again is of no use."""
+    from spy_assets.errors import DataError
+
+    try:
+        return account.windows(lake, settings, session, snapshot=snapshot)
+    except DataError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _select(

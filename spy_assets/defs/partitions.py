@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from spy_assets import sessions
-from spy_assets.settings import Settings, load_settings
+from spy_assets import clock, sessions
+from spy_assets.settings import Settings, load_settings, require_past
 
 #: POSIX sign: two hours EAST of UTC.
 PARTITION_ZONE = "Etc/GMT-2"
@@ -74,7 +74,10 @@ def bounds_of_years(keys: list[str]) -> tuple[date, date]:
 
 #: Reading the settings also closes the days of SPY_CALENDAR_OVERRIDES, which then have no partition.
 _SETTINGS = load_settings()
+require_past(_SETTINGS, clock.utc_now())  # else a daemon would have no partition, and say nothing
 HISTORICAL = _SETTINGS.historical
 CHAIN_SOURCE = _SETTINGS.chain_source
+#: Whether models are trained on, and signals made from, option chains.
+OBSERVES_CHAINS = _SETTINGS.observation == "daily_15_chain_v1"
 YEARS = year_partitions(_SETTINGS)
 SESSIONS = session_partitions(_SETTINGS)

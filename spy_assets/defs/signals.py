@@ -11,7 +11,7 @@ import dagster as dg
 
 from spy_assets.defs import deciding, freshness, judging
 from spy_assets.defs.describe import OWNERS, bar_plot, table_metadata, write_metadata
-from spy_assets.defs.models import promotions
+from spy_assets.defs.models import CHAINS_OBSERVED, promotions
 from spy_assets.defs.partitions import SESSIONS
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
@@ -34,6 +34,7 @@ EARLIER_SIGNALS = dg.TimeWindowPartitionMapping(
     deps=[
         dg.AssetDep(["features", "daily_15"], partition_mapping=dg.TimeWindowPartitionMapping()),
         dg.AssetDep(["features", "regime"], partition_mapping=dg.TimeWindowPartitionMapping()),
+        *CHAINS_OBSERVED,
         dg.AssetDep(promotions, partition_mapping=RECENT_PROMOTIONS),
         dg.AssetDep(["signals", "daily_signal"], partition_mapping=EARLIER_SIGNALS),
     ],
@@ -69,11 +70,12 @@ def daily_signal(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Mate
 
     days = [date.fromisoformat(key) for key in context.partition_keys]
     with spy.warehouse() as lake:
-        changed = deciding.decided_differently(lake, spy, days)
-        others = deciding.of_other_settings(lake, spy.settings, days)
+        recorded = deciding.load_signals(lake, spy.settings.symbol)
+        changed = deciding.decided_differently(lake, spy, recorded, days)
+        others = deciding.of_other_settings(recorded, spy.settings, days)
         signals = deciding.decide(lake, spy, days)
-        recorded = {one.signal_id for one in deciding.load_signals(lake, spy.settings.symbol)}
-        new = [signal for signal in signals if signal.signal_id not in recorded]
+        known = {one.signal_id for one in recorded}
+        new = [signal for signal in signals if signal.signal_id not in known]
         results = deciding.record_signals(lake, new, spy)
     deciding.alert(signals[-1:], spy)
     context.add_asset_metadata(

@@ -1,4 +1,4 @@
-"""From chain features to the market row of `daily_15_chain_v1`.
+"""From chain features to the market row of `daily_15_chain_v1`; training and signals build it here.
 
 The row has the seven dimensions that both daily contracts share, from ``features.daily_15``, and the
 three of the chain. The proxies are left out of it: a policy that was trained on chains is held on a
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from spy_assets.features.contracts import CHAIN_DIMENSIONS, DAILY_15_CHAIN_V1
+from spy_assets.features.contracts import CHAIN_DIMENSIONS, DAILY_15_CHAIN_V1, DAILY_15_PROXY_V1
 from spy_assets.features.observation import parse_quality
 
 #: Dimension -> the chain feature that it scales.
@@ -18,6 +18,11 @@ SOURCES = {
     "iv_skew_chain": "iv_skew_25d",
     "gamma_chain": "gex_near_balance",
 }
+#: The `quote_kind` of a chain that traders quoted.
+REAL_QUOTES = "chain"
+_NO_CHAIN = pl.Schema(
+    {"session": pl.Date, "quality": pl.String} | dict.fromkeys(SOURCES.values(), pl.Float64)
+)
 _CHAIN_NAMES = tuple(dimension.name for dimension in CHAIN_DIMENSIONS.values())
 
 
@@ -33,7 +38,7 @@ def _scaled(name: str) -> pl.Expr:
 
 def _reasons(row: dict[str, object]) -> str:
     """The `quality` of the joined row: reasons of the contract's own dimensions only."""
-    daily = row["quality"]
+    daily = row.get("quality")
     found = parse_quality(daily if isinstance(daily, str) else None)
     chain = row["quality_chain"]
     told = parse_quality(chain) if isinstance(chain, str) else None
@@ -52,7 +57,8 @@ def daily_15_chain(daily: pl.DataFrame, chain: pl.DataFrame) -> pl.DataFrame:
     daily
         Rows of ``features.daily_15``: `session`, the dimensions, `quality`.
     chain
-        Rows of :func:`~spy_assets.features.chain.chain_features`, at most one a session.
+        Rows of ``features.chain``, at most one a session. Those of a model's chain (``quote_kind`` is
+        not ``chain``) count as none.
 
     Returns
     -------
@@ -60,9 +66,22 @@ def daily_15_chain(daily: pl.DataFrame, chain: pl.DataFrame) -> pl.DataFrame:
         `session`, the ten market dimensions in the contract's order, and `quality`. Sessions without a
         chain have nulls with the reason `no_chain`.
     """
-    columns = chain.select("session", *map(_scaled, _CHAIN_NAMES), quality_chain="quality")
+    real = chain.filter(quote_kind=REAL_QUOTES) if "quote_kind" in chain.columns else chain
+    columns = real.select("session", *map(_scaled, _CHAIN_NAMES), quality_chain="quality")
     joined = daily.join(columns, on="session", how="left", maintain_order="left")
     quality = [_reasons(row) for row in joined.iter_rows(named=True)]
     return joined.select("session", *DAILY_15_CHAIN_V1.market_names).with_columns(
         pl.Series("quality", quality, dtype=pl.String)
     )
+
+
+def with_chain(daily: pl.DataFrame, chain: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``features.daily_15`` with the dimensions of `daily_15_chain_v1` in place of its own.
+
+    The other columns, such as prices, stay.
+    """
+    if chain.is_empty():
+        chain = pl.DataFrame(schema=_NO_CHAIN)
+    own = [name for name in (*DAILY_15_PROXY_V1.market_names, "quality") if name in daily.columns]
+    found = daily_15_chain(daily, chain)
+    return daily.drop(own).join(found, on="session", how="left", maintain_order="left")

@@ -89,6 +89,12 @@ class ObservationContract:
         """Length of the observation."""
         return len(self.dimensions)
 
+    @property
+    def needs_chain(self) -> bool:
+        """Whether any dimension comes from the session's option chain."""
+        chain = {dimension.name for dimension in CHAIN_DIMENSIONS.values()}
+        return not chain.isdisjoint(self.market_names)
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the whole definition, as canonical JSON; any change of a word changes it."""

@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 
 from spy_assets.errors import ModelError
 from spy_assets.evaluation.backtest import COST_KINDS, BacktestResult, Decision
+from spy_assets.features.chain_observation import with_chain
+from spy_assets.features.contracts import CONTRACTS, ObservationContract
 from spy_assets.features.observation import portfolio_dimensions
 from spy_assets.sessions import decision_time
 from spy_assets.signals.build import (
@@ -121,7 +124,9 @@ class PaperAccount:
 
     def __init__(self, rows: pl.DataFrame, setup: PaperSetup) -> None:
         self._size = SignalSize()
-        self.path = MarketPath.from_frame(rows)
+        path = MarketPath.from_frame(rows)
+        # Whether an observation is complete is asked where it is decided, by the model's own contract.
+        self.path = replace(path, valid=np.isfinite(path.iv_close) & np.isfinite(path.rate))
         self.simulator = DailySimulator(
             self.path,
             setup.desk.costs,
@@ -248,12 +253,15 @@ class MarketHistory:
         Rows of ``features.market_daily``, for the values that are shown; None shows none of them.
     flags
         Data-quality flags of a session; see the risk rule ``data_quality``.
+    chains
+        Gives the rows of ``features.chain``; asked only for a contract that needs them.
     """
 
     observations: pl.DataFrame
     regimes: pl.DataFrame
     raw: pl.DataFrame | None = None
     flags: Mapping[date, tuple[str, ...]] = field(default_factory=dict)
+    chains: Callable[[], pl.DataFrame] | None = None
 
 
 def decide_sessions(
@@ -276,6 +284,7 @@ def decide_sessions(
     signals = []
     market, moods = Versions(history.observations), Versions(history.regimes)
     raw = None if history.raw is None else Versions(history.raw)
+    chains = ChainRows(market, history.chains)
     common = _account(market.known_at(decision_time(days[-1]), first), setup)
     for day in days:
         moment = decision_time(day)
@@ -288,6 +297,7 @@ def decide_sessions(
             newest=market.newest(moment, first),
             regime=None if mood is None else mood["regime"],
             flags=history.flags.get(day, ()),
+            with_chain=partial(chains.row, day, moment),
         )
         signal = _decide_one(walk, seen, day, recorded, book, setup, world)
         signals.append(signal)
@@ -304,6 +314,11 @@ class Seen:
     newest: date | None
     regime: str | None
     flags: tuple[str, ...] = ()
+    with_chain: Callable[[], Mapping[str, Any] | None] = lambda: None
+
+    def observed(self, contract: ObservationContract) -> Mapping[str, Any] | None:
+        """The session's row with the dimensions of a contract."""
+        return self.with_chain() if contract.needs_chain else self.row
 
 
 class Versions:
@@ -324,9 +339,18 @@ class Versions:
 
     def row(self, day: date, moment: datetime) -> dict[str, Any] | None:
         """The last version of a session's row that was available at ``moment``."""
+        at = self._at(day, moment)
+        return None if at is None else self._rows.row(at, named=True)
+
+    def frame(self, day: date, moment: datetime) -> pl.DataFrame:
+        """The row that :meth:`row` gives, as a frame of one row or none."""
+        at = self._at(day, moment)
+        return self._rows.clear() if at is None else self._rows.slice(at, 1)
+
+    def _at(self, day: date, moment: datetime) -> int | None:
         start, end = np.searchsorted(self._sessions, [np.datetime64(day), np.datetime64(day) + 1])
         known = int(np.searchsorted(self._available[start:end], _microsecond(moment), "right"))
-        return self._rows.row(int(start) + known - 1, named=True) if known else None
+        return int(start) + known - 1 if known else None
 
     def newest(self, moment: datetime, first: date) -> date | None:
         """The last session from ``first`` on that has a row available at ``moment``."""
@@ -338,6 +362,26 @@ class Versions:
         """Whether a row that ``day`` sees was to be replaced after its decision."""
         start, end = np.searchsorted(self._sessions, [np.datetime64(first), np.datetime64(day) + 1])
         return bool((self._available[start:end] > _microsecond(decision_time(day))).any())
+
+
+class ChainRows:
+    """Rows of `daily_15_chain_v1`; the chain's features are read when the first is asked for."""
+
+    def __init__(self, market: Versions, chains: Callable[[], pl.DataFrame] | None) -> None:
+        self._market = market
+        self._read = chains
+
+    @cached_property
+    def _chains(self) -> Versions | None:
+        return None if self._read is None else Versions(self._read())
+
+    def row(self, day: date, moment: datetime) -> dict[str, Any] | None:
+        """A session's row, of what was known of bars and chain at ``moment``."""
+        daily = self._market.frame(day, moment)
+        if daily.is_empty():
+            return None
+        chain = pl.DataFrame() if self._chains is None else self._chains.frame(day, moment)
+        return with_chain(daily, chain).row(0, named=True)
 
 
 def _order(versions: pl.DataFrame) -> list[str]:
@@ -401,6 +445,8 @@ def _decide_one(
         account_input = account.as_input()
         calibration = account.calibration(recorded)
     champion = champion_effective_at(book.promotions, moment, book.purge_sessions)
+    policy = None if champion is None else _policy(champion, book, setup)
+    desk = setup.desk if policy is None else replace(setup.desk, contract=_contract(policy, setup))
     conditions = Conditions(
         session=day,
         newest_session=seen.newest,
@@ -411,11 +457,11 @@ def _decide_one(
         quality_flags=seen.flags,
     )
     return build_signal(
-        market_input(seen, day, setup),
+        market_input(seen, day, setup, desk.contract),
         account_input,
-        None if champion is None else _policy(champion, book, setup),
+        policy,
         conditions,
-        setup.desk,
+        desk,
         lake_snapshot=book.lake_snapshot,
         calibration=calibration,
         settings_digest=setup.digest(book.purge_sessions),
@@ -430,6 +476,14 @@ def _policy(champion: Champion, book: Book, setup: PaperSetup) -> ChampionPolicy
         return ChampionPolicy.refusing(champion, error, setup.desk.contract)
 
 
+def _contract(policy: ChampionPolicy, setup: PaperSetup) -> ObservationContract:
+    """The contract that the policy was trained on, or the desk's own if this program has another."""
+    known = CONTRACTS.get(policy.contract)
+    if known is None or known.sha256 != policy.contract_sha256:
+        return setup.desk.contract
+    return known
+
+
 def empty_account(setup: PaperSetup) -> AccountInput:
     """The account before its first session: cash, nothing open, only HOLD allowed."""
     mask = np.zeros(N_ACTIONS, dtype=np.bool_)
@@ -441,7 +495,9 @@ def empty_account(setup: PaperSetup) -> AccountInput:
     )
 
 
-def market_input(seen: Seen, day: date, setup: PaperSetup) -> MarketInput:
+def market_input(
+    seen: Seen, day: date, setup: PaperSetup, contract: ObservationContract
+) -> MarketInput:
     """The market of a session as a signal sees it: dimensions to decide by, raw values to show."""
     get, raw = (seen.row or {}).get, (seen.raw or {}).get
     vix = get("vix_close")
@@ -451,7 +507,7 @@ def market_input(seen: Seen, day: date, setup: PaperSetup) -> MarketInput:
         session=day,
         as_of=decision_time(day),
         source=setup.source,
-        row=seen.row,
+        row=seen.observed(contract),
         spot=get("close"),
         vix=iv,
         rate=get("rate"),

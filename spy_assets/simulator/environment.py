@@ -95,7 +95,7 @@ class DailyOptionsEnv(gymnasium.Env[Observation, np.int64]):
         if seen.min() < 0.0 or seen.max() > 1.0:
             at = int(np.argmax((seen < 0.0).any(axis=0) | (seen > 1.0).any(axis=0)))
             raise DataError(
-                f"observation {MARKET_DIMS[at]!r} reaches from {seen[:, at].min()} to "
+                f"observation {path.contract.market_names[at]!r} reaches from {seen[:, at].min()} to "
                 f"{seen[:, at].max()}",
                 hint="the observation contract bounds every dimension to 0..1",
             )

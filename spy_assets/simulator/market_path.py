@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import DataError
-from spy_assets.features.contracts import DAILY_15_PROXY_V1
+from spy_assets.features.contracts import DAILY_15_PROXY_V1, ObservationContract
 from spy_assets.options.surface import MAX_VOLATILITY
 from spy_assets.sessions import is_session
 
@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-#: Observation 0 to 9, in order.
+#: Observation 0 to 9 of the contract without option chains, in order.
 MARKET_DIMS: Final = DAILY_15_PROXY_V1.market_names
 _PRICES: Final = ("session", "open", "close", "vix_open", "vix_close", "rate")
+#: Fields of a path that have a value for each session.
+_ARRAYS: Final = (
+    "open", "close", "iv_open", "iv_close", "iv_open_is_previous_close", "rate", "observation",
+    "valid", "factor",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,8 @@ class MarketPath:
     factor
         Shares that one share has grown to by splits and reinvested dividends since some earlier day,
         ``[n]``: the factor of ``features.adjusted_bars``. NaN where that is not known.
+    contract
+        What the dimensions of ``observation`` are.
     """
 
     sessions: tuple[date, ...]
@@ -63,6 +70,7 @@ class MarketPath:
     observation: FloatArray
     valid: BoolArray
     factor: FloatArray
+    contract: ObservationContract = DAILY_15_PROXY_V1
 
     def __len__(self) -> int:
         return len(self.sessions)
@@ -79,6 +87,7 @@ class MarketPath:
         rate: npt.ArrayLike,
         observation: npt.ArrayLike,
         factor: npt.ArrayLike | None = None,
+        contract: ObservationContract = DAILY_15_PROXY_V1,
     ) -> MarketPath:
         """Check and complete the arrays; volatilities as decimals, NaN where missing.
 
@@ -104,7 +113,7 @@ class MarketPath:
             )
         }
         seen = np.array(observation, dtype=np.float64)
-        _require_shapes(len(days), arrays, seen)
+        _require_shapes(len(days), arrays, seen, len(contract.market))
         for name in ("open", "close"):
             _require_prices(name, days, arrays[name])
         for name in ("iv_open", "iv_close"):
@@ -121,20 +130,23 @@ class MarketPath:
             observation=seen,
             valid=np.asarray(np.isfinite(seen).all(axis=1)),
             factor=arrays["factor"],
+            contract=contract,
         )
         for array in (*arrays.values(), iv, previous, seen, path.valid):
             array.flags.writeable = False
         return path
 
     @classmethod
-    def from_frame(cls, frame: pl.DataFrame) -> MarketPath:
+    def from_frame(
+        cls, frame: pl.DataFrame, contract: ObservationContract = DAILY_15_PROXY_V1
+    ) -> MarketPath:
         """Build a path of a frame with one row per session.
 
         Parameters
         ----------
         frame
             Columns ``session``, ``open``, ``close``, ``vix_open``, ``vix_close`` (index points),
-            ``rate`` (decimal), and the ten dimensions of :data:`MARKET_DIMS`; ``factor`` may be
+            ``rate`` (decimal), and the market dimensions of ``contract``; ``factor`` may be
             there. Null and NaN both mean missing; open and close may not be missing.
 
         Raises
@@ -142,11 +154,12 @@ class MarketPath:
         DataError
             If a column is missing, or as for :meth:`from_arrays`.
         """
-        missing = [name for name in (*_PRICES, *MARKET_DIMS) if name not in frame.columns]
+        needed = (*_PRICES, *contract.market_names)
+        missing = [name for name in needed if name not in frame.columns]
         if missing:
             raise DataError(
                 f"the market frame lacks the columns {missing}",
-                hint=f"it needs {', '.join((*_PRICES, *MARKET_DIMS))}",
+                hint=f"it needs {', '.join(needed)}",
             )
         rows = frame.sort("session")
 
@@ -161,30 +174,16 @@ class MarketPath:
             iv_open=column("vix_open") / 100.0,
             iv_close=column("vix_close") / 100.0,
             rate=column("rate"),
-            observation=np.column_stack([column(name) for name in MARKET_DIMS]),
+            observation=np.column_stack([column(name) for name in contract.market_names]),
             factor=column("factor") if "factor" in rows.columns else None,
+            contract=contract,
         )
 
     def window(self, start: int, stop: int) -> MarketPath:
         """Sessions ``start`` to ``stop`` - 1 as a path of their own."""
         cut = slice(start, stop)
-        return MarketPath(
-            self.sessions[cut],
-            *(
-                getattr(self, name)[cut]
-                for name in (
-                    "open",
-                    "close",
-                    "iv_open",
-                    "iv_close",
-                    "iv_open_is_previous_close",
-                    "rate",
-                    "observation",
-                    "valid",
-                    "factor",
-                )
-            ),
-        )
+        arrays = {name: getattr(self, name)[cut] for name in _ARRAYS}
+        return replace(self, sessions=self.sessions[cut], **arrays)
 
     def index_of(self, session: date) -> int:
         """Position of a session.
@@ -219,14 +218,14 @@ def _require_sessions(days: tuple[date, ...]) -> None:
         raise DataError(f"{strangers[0]} is not a session of XNYS ({len(strangers)} such rows)")
 
 
-def _require_shapes(n: int, arrays: dict[str, FloatArray], observation: FloatArray) -> None:
+def _require_shapes(
+    n: int, arrays: dict[str, FloatArray], observation: FloatArray, dimensions: int
+) -> None:
     for name, values in arrays.items():
         if values.shape != (n,):
             raise DataError(f"{name} has shape {values.shape}, expected ({n},)")
-    if observation.shape != (n, len(MARKET_DIMS)):
-        raise DataError(
-            f"observation has shape {observation.shape}, expected ({n}, {len(MARKET_DIMS)})"
-        )
+    if observation.shape != (n, dimensions):
+        raise DataError(f"observation has shape {observation.shape}, expected ({n}, {dimensions})")
 
 
 def _require_prices(name: str, days: tuple[date, ...], values: FloatArray) -> None:

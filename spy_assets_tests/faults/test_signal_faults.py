@@ -23,6 +23,8 @@ from spy_assets.warehouse import Warehouse
 from spy_assets.warehouse.connection import connect
 from spy_assets.warehouse.tables import TABLES
 from spy_assets_tests.graph.worlds import (
+    BEFORE,
+    FIRST,
     LAST,
     SIGNALS,
     World,
@@ -35,9 +37,6 @@ from spy_assets_tests.graph.worlds import (
 )
 
 pytestmark = pytest.mark.slow
-#: The first session that the world signalled on, and the one before.
-FIRST = previous_session(LAST, SIGNALS - 1)
-BEFORE = previous_session(FIRST)
 
 
 def checked(settings: Settings, name: str) -> tuple[str, Any]:

@@ -5,8 +5,9 @@ The market rises so steadily that a policy which buys calls is proven and one wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import polars as pl
 
 from spy_assets.defs import judging, models
 from spy_assets.defs.resources import SpyResource
-from spy_assets.features.contracts import DAILY_15_PROXY_V1 as CONTRACT
+from spy_assets.features.contracts import DAILY_15_PROXY_V1, ObservationContract
 from spy_assets.models.policy.weights import encode_weights, policy_hash
 from spy_assets.registry import Registry
 from spy_assets.sessions import decision_time, previous_session
@@ -26,7 +27,7 @@ from spy_assets.signals.champion import Champion, champion_effective_at
 from spy_assets.simulator.actions import HOLD
 from spy_assets.simulator.market_path import MARKET_DIMS
 from spy_assets.warehouse import Warehouse
-from spy_assets.warehouse.tables import TableSpec
+from spy_assets.warehouse.tables import TABLES, TableSpec
 from spy_assets_tests.evaluation.markets import random_walk
 from spy_assets_tests.graph.worlds import read
 from spy_assets_tests.models.policies import random_tensors, training_record
@@ -94,13 +95,35 @@ class Court:
     def registry(self) -> Registry:
         return fresh_registry(self.settings)
 
-    def register(self, window: Any, action: int, nudge: float = 0.0) -> str:
+    def chains(self, days: Sequence[date]) -> None:
+        """Give some sessions the features of a chain, known at their decision."""
+        spec = TABLES["features.chain"]
+        said = {"pcr_volume": 1.2, "iv_skew_25d": 0.05, "gex_near_balance": -0.2, "quality": "ok"}
+        said |= {"symbol": "SPY", "quote_kind": "chain", "source": "test"}
+        rows = [said | {"session": day, "available_at": decision_time(day)} for day in days]
+        with Warehouse.open(self.settings) as lake:
+            lake.write(spec, judging.frame(spec, rows), ingested_at=decision_time(max(days)))
+
+    def register(
+        self,
+        window: Any,
+        action: int,
+        nudge: float = 0.0,
+        contract: ObservationContract = DAILY_15_PROXY_V1,
+    ) -> str:
         """Register a policy for the window that ends with a session; gives its version."""
-        version = self.registry.log_training(self.record(window, action, nudge)).version
+        record = self.record(window, action, nudge, contract)
+        version = self.registry.log_training(record).version
         assert version is not None
         return version
 
-    def record(self, window: Any, action: int, nudge: float = 0.0) -> Any:
+    def record(
+        self,
+        window: Any,
+        action: int,
+        nudge: float = 0.0,
+        contract: ObservationContract = DAILY_15_PROXY_V1,
+    ) -> Any:
         tensors = wants(action)
         tensors["value_net.bias"][0] = nudge  # another policy hash, the same actions
         train = self.settings.train
@@ -109,7 +132,10 @@ class Court:
             str(window),
             profile=self.settings.profile_name,
             policy_hash=policy_hash(tensors),
-            weights=encode_weights(tensors, CONTRACT),
+            weights=encode_weights(tensors, contract),
+            contract=contract.name,
+            contract_sha256=contract.sha256,
+            observation=contract.names,
             train_end=end,
         )
 

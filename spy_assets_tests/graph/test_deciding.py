@@ -21,6 +21,8 @@ from spy_assets.settings import Settings
 from spy_assets.warehouse import Warehouse
 from spy_assets.warehouse.tables import TABLES
 from spy_assets_tests.graph.worlds import (
+    BEFORE,
+    FIRST,
     LAST,
     SIGNALS,
     SMALL,
@@ -35,8 +37,6 @@ from spy_assets_tests.graph.worlds import (
 from spy_assets_tests.market.sources.test_files import daily, minutes
 from spy_assets_tests.market.sources.test_files import write as write_file
 
-FIRST = previous_session(LAST, SIGNALS - 1)
-BEFORE = previous_session(FIRST)
 DAY = date(2018, 11, 14)
 CLOSE = session_close(DAY)
 KNOWN = decision_time(DAY)
@@ -201,5 +201,6 @@ def test_signals_of_other_settings_are_named_and_not_called_different(
     for overrides, expected in ((own, 0), (own | change, SIGNALS)):
         spy = SpyResource(overrides=overrides)
         with Warehouse.open(settings) as lake:
-            assert deciding.decided_differently(lake, spy, days) == []
-            assert len(deciding.of_other_settings(lake, spy.settings, days)) == expected
+            recorded = deciding.load_signals(lake, "SPY")
+            assert deciding.decided_differently(lake, spy, recorded, days) == []
+        assert len(deciding.of_other_settings(recorded, spy.settings, days)) == expected

@@ -16,6 +16,7 @@ import pytest
 from spy_assets.defs import account, judging, models
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import DataError
+from spy_assets.features.contracts import DAILY_15_CHAIN_V1
 from spy_assets.models.policy.train import path_digest
 from spy_assets.registry import Registry
 from spy_assets.sessions import decision_time, next_session, previous_session
@@ -40,12 +41,19 @@ def version_at(court: Court, moment: datetime) -> str | None:
     return None if champion is None else champion.version
 
 
+def judged_in_turn(court: Court, *actions: int) -> list[dict[str, Any]]:
+    """The verdicts on policies of the last window, each after the one before."""
+    found = []
+    for action in actions:
+        court.register(court.days[-1], action)
+        found.append(court.judge(court.days[-1]))
+    return found
+
+
 def test_a_refused_challenger_of_the_same_window_dethrones_nobody(court: Court) -> None:
     window = court.days[-1]
-    court.register(window, CALLS)
-    assert court.judge(window)["basis"] == "gate"
-    court.register(window, IDLE)
-    refused = court.judge(window)
+    seated, refused = judged_in_turn(court, CALLS, IDLE)
+    assert seated["basis"] == "gate"
     assert (refused["version"], refused["basis"]) == ("2", "refused")
     assert version_at(court, decision_time(window)) == "1"
     assert court.registry.alias("champion") == "1"
@@ -67,10 +75,8 @@ def test_the_version_that_the_last_training_gave_is_judged_not_the_newest(court:
 
 def test_a_better_challenger_of_the_same_window_must_beat_the_first(court: Court) -> None:
     window = court.days[-1]
-    court.register(window, IDLE)
-    assert court.judge(window)["basis"] == "bootstrap"
-    court.register(window, CALLS)
-    decided = court.judge(window)
+    seated, decided = judged_in_turn(court, IDLE, CALLS)
+    assert seated["basis"] == "bootstrap"
     assert (decided["version"], decided["basis"]) == ("2", "gate")
     assert "lead over the champion" in decided["reason"]
     assert version_at(court, decision_time(window)) == "2"
@@ -258,12 +264,50 @@ def test_a_training_while_mlflow_is_down_gets_its_row_when_it_is_back(court: Cou
     assert Registry(court.settings).alias("challenger") == "1"
 
 
+def test_each_rival_sees_the_market_by_its_own_observation(court: Court) -> None:
+    window = court.days[-1]
+    court.register(court.days[-30], CALLS)
+    court.judge(court.days[-30])
+    court.chains(
+        court.days[:-20]
+    )  # so that a policy of chains may enter in part of the window only
+    court.register(window, CALLS, contract=DAILY_15_CHAIN_V1)
+    court.judge(window)
+    judged = court.rows("models.evaluations").filter(version="2")
+    trades = dict(judged.select("strategy", "trades").iter_rows())
+    assert 0 < trades["policy"] < trades["champion"]
+
+
+@pytest.mark.slow
+def test_a_model_of_chains_is_trained_registered_and_judged(tmp_path: Path) -> None:
+    court = Court.sit(tmp_path, observation="daily_15_chain_v1")
+    window = court.days[-1]
+    court.chains(court.days[5:])
+    assert court.make([models.ppo_daily], window, run_config=SMALL).success
+    (row,) = court.rows("models.training_runs").iter_rows(named=True)
+    assert (row["contract"], row["train_start"]) == ("daily_15_chain_v1", court.days[5])
+    known = Registry(court.settings).versions().row(0, named=True)
+    assert known["contract_sha256"] == DAILY_15_CHAIN_V1.sha256
+    assert court.judge(window)["version"] == "1"
+
+
+def test_without_chains_nothing_is_trained_on_them(tmp_path: Path) -> None:
+    court = Court.sit(tmp_path, observation="daily_15_chain_v1")
+    made = court.make([models.ppo_daily], court.days[-1], run_config=SMALL, raise_on_error=False)
+    failures = [
+        str(event.step_failure_data.error) for event in made.all_events if event.is_step_failure
+    ]
+    assert "420 before the first complete observation" in failures[-1]
+    assert "SPY_OBSERVATION=daily_15_proxy_v1 needs no option chains" in failures[-1]
+
+
 def test_the_mirror_registers_what_waits_too(court: Court) -> None:
     court.registry.spool.put(court.record(court.days[-1], IDLE))
     overrides = court.settings.model_dump(mode="json", exclude_unset=True)
     spy = SpyResource(overrides=overrides, now=decision_time(court.days[-1]).isoformat())
     assert dg.materialize([models.model_versions], resources={"spy": spy}).success
-    assert court.rows("models.training_runs")["version"].to_list() == ["1"]
+    (row,) = court.rows("models.training_runs").iter_rows(named=True)
+    assert (row["version"], json.loads(row["hyperparameters"])["symbol"]) == ("1", "SPY")
     with Warehouse.open(court.settings) as lake:
         assert lake.row_count("models.model_versions") == 1
 

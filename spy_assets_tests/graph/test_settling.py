@@ -16,8 +16,8 @@ from spy_assets.signals.contract import NO_MODEL, Signal, make_signal_id
 from spy_assets.warehouse import Warehouse
 from spy_assets.warehouse.connection import connect
 from spy_assets_tests.graph.worlds import (
+    FIRST,
     LAST,
-    SIGNALS,
     World,
     latest_check,
     make,
@@ -28,7 +28,6 @@ from spy_assets_tests.graph.worlds import (
 )
 
 pytestmark = pytest.mark.slow
-FIRST = previous_session(LAST, SIGNALS - 1)
 DAYS = [str(day) for day in sessions_between(FIRST, LAST)]
 
 

@@ -26,12 +26,16 @@ from spy_assets import plan
 from spy_assets.dagster_home import instance as open_instance
 from spy_assets.definitions import build
 from spy_assets.defs.resources import SpyResource
+from spy_assets.sessions import previous_session
 from spy_assets.settings import Settings, load_settings
 from spy_assets.warehouse import Warehouse
 
 YEARS = ["2016", "2017", "2018"]
 LAST = date(2018, 12, 31)
 SIGNALS = 20
+#: The first session that the world signalled on, and the one before.
+FIRST = previous_session(LAST, SIGNALS - 1)
+BEFORE = previous_session(FIRST)
 SMALL: dict[str, Any] = {
     "start_year": 2016,
     "signal_sessions": SIGNALS,

@@ -12,7 +12,11 @@ import polars as pl
 import pytest
 
 from spy_assets.errors import ModelFileMismatch, RegistryUnavailable
-from spy_assets.features.contracts import DAILY_15_PROXY_V1
+from spy_assets.features.contracts import (
+    DAILY_15_CHAIN_V1,
+    DAILY_15_PROXY_V1,
+    ObservationContract,
+)
 from spy_assets.sessions import decision_time, next_session, sessions_between
 from spy_assets.signals.build import ChampionPolicy, Desk
 from spy_assets.signals.champion import Champion
@@ -444,3 +448,54 @@ def test_of_two_versions_at_one_moment_the_later_written_one_is_seen() -> None:
     written = rows.with_columns(pl.col("ingested_at") + timedelta(days=1), vix_close=pl.lit(30.0))
     seen = known_at(pl.concat([written, rows]), decision_time(DAYS[-1]), DAYS[0])
     assert seen["vix_close"].unique().to_list() == [30.0]
+
+
+def chains(days: list[date], delay: timedelta = timedelta(0), kind: str = "chain") -> pl.DataFrame:
+    """Rows of ``features.chain``; their put/call leaves the proxies' range far behind."""
+    return pl.DataFrame(
+        {
+            "session": days,
+            "pcr_volume": [2.7] * len(days),
+            "iv_skew_25d": [0.04] * len(days),
+            "gex_near_balance": [0.1] * len(days),
+            "quote_kind": [kind] * len(days),
+            "quality": ["ok"] * len(days),
+            "available_at": [decision_time(day) + delay for day in days],
+        }
+    )
+
+
+def decide_on_chains(rows: pl.DataFrame, contract: ObservationContract) -> list[Signal]:
+    def trained(champion: Champion) -> ChampionPolicy:
+        return ChampionPolicy(champion, noise, contract.name, contract.sha256)
+
+    history = MarketHistory(market(), REGIMES, chains=lambda: rows)
+    return decide_sessions(history, DAYS, replace(book(), policy_of=trained), SETUP, World())
+
+
+def test_a_champion_sees_the_observation_that_it_was_trained_on() -> None:
+    given = decide_on_chains(chains(DAYS), DAILY_15_CHAIN_V1)
+    assert {signal.observation_contract for signal in given} == {"daily_15_chain_v1"}
+    assert [signal.state_vector[5] for signal in given] == pytest.approx([0.9] * N)
+    assert {signal.action for signal in given} > {HOLD}
+
+    proxies = decide_on_chains(chains(DAYS), DAILY_15_PROXY_V1)
+    assert digests(proxies) == digests(decide(DAYS))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [chains([]), chains(DAYS, delay=timedelta(seconds=1)), chains(DAYS, kind="surface")],
+    ids=["none", "late", "model prices"],
+)
+def test_without_a_real_chain_in_time_a_champion_of_chains_holds(rows: pl.DataFrame) -> None:
+    for signal in decide_on_chains(rows, DAILY_15_CHAIN_V1):
+        assert (signal.action, signal.probabilities) == (HOLD, {})
+        assert "pcr_chain:no_chain" in signal.reasons[0]
+
+
+def test_a_champion_of_an_unknown_observation_holds() -> None:
+    other = replace(DAILY_15_CHAIN_V1, description="another")
+    reasons = {signal.reasons[0] for signal in decide_on_chains(chains(DAYS), other)}
+    assert len(reasons) == 1
+    assert "contract_mismatch: model has daily_15_chain_v1" in reasons.pop()

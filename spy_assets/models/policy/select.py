@@ -87,7 +87,7 @@ def score(
     policy: TrainedPolicy, path: MarketPath, config: PPOConfig, trading: Trading
 ) -> Candidate:
     """Walk ``path`` once with the most probable action of each state; nothing is sampled."""
-    net = as_net(policy, config.activation)
+    net = as_net(policy, config.activation, path.contract)
     env = trading.environment(trading.book(path), None)
     observation, _ = env.reset(seed=0)
     done = False

@@ -65,6 +65,10 @@ def split_windows(
             f"{len(path)} sessions to {path.sessions[-1]} - {first} before the first complete "
             f"observation - {validation_sessions} validation - {purge_sessions} purge = "
             f"{stop - first} to train on, at least {least} are needed",
-            hint="train to a later session, or shorten the validation window",
+            hint="train to a later session, or shorten the validation window"
+            + (
+                "; SPY_OBSERVATION=daily_15_proxy_v1 needs no option chains"
+                * path.contract.needs_chain
+            ),
         )
     return Windows(path, first, stop, validation)
