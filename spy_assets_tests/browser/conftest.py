@@ -38,6 +38,4 @@ def screens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A profile after the main job; read-only here."""
-    home = tmp_path_factory.getbasetemp() / "world"
-    home.mkdir(exist_ok=True)
-    return the_world(home)
+    return the_world(tmp_path_factory)

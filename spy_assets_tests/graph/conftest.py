@@ -13,6 +13,4 @@ __all__ = ["webhook", "world"]
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A profile after two runs of the main job; copy it to change it."""
-    home = tmp_path_factory.getbasetemp() / "world"
-    home.mkdir(exist_ok=True)
-    return the_world(home)
+    return the_world(tmp_path_factory)

@@ -104,6 +104,12 @@ def test_short_gaps_are_no_flag(settings: Settings) -> None:
     assert flags(settings) == ()
 
 
+def test_a_count_of_another_data_set_is_no_flag(settings: Settings) -> None:
+    chain = count("longest gap 60; no chain", 0) | {"dataset": "option_chain", "due": 1}
+    write(settings, "market.coverage", [chain], CLOSE)
+    assert flags(settings) == ()
+
+
 def test_a_withheld_row_is_a_flag_until_a_good_one_came(settings: Settings) -> None:
     write(settings, "market.daily_bars", [bar()], CLOSE)
     write(settings, "quarantine.rows", [withheld("high_below_low")], CLOSE)

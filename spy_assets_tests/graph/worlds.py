@@ -6,12 +6,14 @@ table is there. The gate's interval is so wide that the first model is always se
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 import polars as pl
 import pytest
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
+from filelock import FileLock
 from rich.console import Console
 
 from spy_assets import plan
@@ -87,17 +90,33 @@ def _move_artifacts(database: Path, old: str, new: str) -> None:
     connection.close()
 
 
+def the_world(factory: pytest.TempPathFactory) -> World:
+    """This process's own copy of the profile, which the first process that asks for it makes."""
+    own = factory.getbasetemp()
+    return _own_world(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own, own / "world")
+
+
 @cache
-def the_world(home: Path) -> World:
-    """Run the main job twice; once per session however many fixtures ask."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPY_ENV_FILE", str(home / "no.env"))
-        patch.setenv("DAGSTER_HOME", str(home))
-        settings = load_settings(home=home, **SMALL)
-        first = plan.run(settings, quiet())
-        after_first = row_counts(settings)
-        second = plan.run(settings, quiet())
-        return World(settings, first, second, after_first, row_counts(settings))
+def _own_world(common: Path, home: Path) -> World:
+    made = common / "made_world"
+    with FileLock(f"{made}.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPY_ENV_FILE", str(made / "no.env"))
+        patch.setenv("DAGSTER_HOME", str(made))
+        kept = made / "world.pickle"
+        if not kept.exists():
+            made.mkdir(exist_ok=True)
+            kept.write_bytes(pickle.dumps(_make_world(made)))
+        world: World = pickle.loads(kept.read_bytes())
+        return replace(world, settings=world.copy(home))
+
+
+def _make_world(home: Path) -> World:
+    """Run the main job twice."""
+    settings = load_settings(home=home, **SMALL)
+    first = plan.run(settings, quiet())
+    after_first = row_counts(settings)
+    second = plan.run(settings, quiet())
+    return World(settings, first, second, after_first, row_counts(settings))
 
 
 def quiet() -> Console:
