@@ -54,19 +54,26 @@ def case_of(x: float, v: float, r: float, q: float, negligible: float) -> int:
 
 
 @fused_kernel
-def certain_price(x: float, r: float, q: float) -> float:
-    """Price without volatility: exercise at the best time of a known path.
+def best_payment(spot: float, r: float, q: float) -> tuple[float, float]:
+    """The most that exercise on a known path pays, discounted, and when; it may be negative.
 
-    ``e^(-r t) - S e^(-q t)`` over ``0 <= t <= 1``, or nothing: its extremes are at both ends and
-    where ``r e^(-r t) = q S e^(-q t)``.
+    ``e^(-r t) - S e^(-q t)`` over ``0 <= t <= 1``: its extremes are at both ends and where
+    ``r e^(-r t) = q S e^(-q t)``.
     """
-    spot = math.exp(x)
-    best = max(0.0, 1.0 - spot, math.exp(-r) - spot * math.exp(-q))
+    now, late = 1.0 - spot, math.exp(-r) - spot * math.exp(-q)
+    best, when = (now, 0.0) if now >= late else (late, 1.0)
     if r != q and r * q > 0.0:
-        t = math.log(r / (q * spot)) / (r - q)
-        if 0.0 < t < 1.0:
-            best = max(best, math.exp(-r * t) - spot * math.exp(-q * t))
-    return best
+        between = math.log(r / (q * spot)) / (r - q)
+        if 0.0 < between < 1.0:
+            value = math.exp(-r * between) - spot * math.exp(-q * between)
+            best, when = (value, between) if value > best else (best, when)
+    return best, when
+
+
+@fused_kernel
+def certain_price(x: float, r: float, q: float) -> float:
+    """Price without volatility: exercise at the best time of a known path, or never."""
+    return max(0.0, best_payment(math.exp(x), r, q)[0])
 
 
 @fused_kernel
@@ -232,13 +239,7 @@ def _certain_greeks(
     if t == 0.0:
         out[1] = (0.5 if call else -0.5) if spot == 1.0 else 0.0
         return
-    now, late = 1.0 - spot, math.exp(-r) - spot * math.exp(-q)
-    best, when = (now, 0.0) if now >= late else (late, 1.0)
-    if r != q and r * q > 0.0:
-        between = math.log(r / (q * spot)) / (r - q)
-        if 0.0 < between < 1.0:
-            value = math.exp(-r * between) - spot * math.exp(-q * between)
-            best, when = (value, between) if value > best else (best, when)
+    best, when = best_payment(spot, r, q)
     if best < 0.0:
         return
     half = 0.5 if best == 0.0 else 1.0

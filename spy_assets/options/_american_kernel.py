@@ -193,14 +193,14 @@ def distances(b: FloatArray, basis: FloatArray, distance: FloatArray) -> None:
         distance[m] = math.sqrt(max(distance[m], 0.0))
 
 
-@fused_kernel
-def iterate_boundary(v: float, r: float, q: float, grid: Grid, work: Work) -> None:
-    """One step of the fixed-point iteration FP-A at all nodes; ``work.grown`` holds ``e^(q rest)``."""
+@inlined_kernel
+def standardise(v: float, r: float, q: float, grid: Grid, work: Work) -> None:
+    """``d_+(s, B/B(u))`` at all quadrature points into ``work.plus``; the last n are ``d_+(tau, B)``."""
     b, n = work.boundary, work.boundary.size
     inner, size = grid.basis.shape[1], grid.root.size
     limit = log_limit(r, q)
-    plus, density, cdf, here, grown = work.plus, work.density, work.cdf, work.here, work.grown
-    distance, root, inverse_root, rest = work.distance, grid.root, grid.inverse_root, grid.rest
+    plus, here, distance = work.plus, work.here, work.distance
+    root, inverse_root = grid.root, grid.inverse_root
     distances(b, grid.basis, distance)
     for k in range(inner, size):
         distance[k] = limit
@@ -210,6 +210,14 @@ def iterate_boundary(v: float, r: float, q: float, grid: Grid, work: Work) -> No
     per_v, drift = 1.0 / v, (r - q) / v + 0.5 * v
     for m in range(size):
         plus[m] = (distance[m] + here[m]) * inverse_root[m] * per_v + drift * root[m]
+
+
+@fused_kernel
+def iterate_boundary(v: float, r: float, q: float, grid: Grid, work: Work) -> None:
+    """One step of the fixed-point iteration FP-A at all nodes; ``work.grown`` holds ``e^(q rest)``."""
+    standardise(v, r, q, grid, work)
+    size, root, rest = grid.root.size, grid.root, grid.rest
+    plus, density, cdf, here, grown = work.plus, work.density, work.cdf, work.here, work.grown
     for m in range(size):
         bell = exponential(q * rest[m] - 0.5 * plus[m] * plus[m])
         tail = bell * tail_ratio(abs(plus[m]))
@@ -256,20 +264,11 @@ def iterate_boundary_by_cdf(v: float, r: float, q: float, grid: Grid, work: Work
 
     Slower to converge where FP-A converges, but it still does where the drift outweighs the volatility.
     """
+    standardise(v, r, q, grid, work)
     b, n = work.boundary, work.boundary.size
     inner, size = grid.basis.shape[1], grid.root.size
-    limit = log_limit(r, q)
-    plus, minus, here, grown = work.plus, work.density, work.here, work.grown
-    distance, root, inverse_root, rest = work.distance, grid.root, grid.inverse_root, grid.rest
-    distances(b, grid.basis, distance)
-    for k in range(inner, size):
-        distance[k] = limit
-    for k in range(0, size, n):
-        for i in range(n):
-            here[k + i] = b[i]
-    per_v, drift = 1.0 / v, (r - q) / v + 0.5 * v
-    for m in range(size):
-        plus[m] = (distance[m] + here[m]) * inverse_root[m] * per_v + drift * root[m]
+    limit, root, rest = log_limit(r, q), grid.root, grid.rest
+    plus, minus, grown = work.plus, work.density, work.grown
     for m in range(size):
         d = plus[m] - v * root[m]
         still = exponential(r * rest[m])

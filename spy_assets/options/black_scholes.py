@@ -107,14 +107,10 @@ def sign_of(right: RightLike) -> FloatArray:
     DataError
         If anything but ``"C"``, ``"P"``, 1 or -1 is given.
     """
-    given = np.asarray(right)
-    if given.dtype.kind in "US":
-        call, put = given == "C", given == "P"
-    else:
-        call, put = given == 1, given == -1
-    if not np.all(call | put):
+    sign = lenient_sign_of(right)
+    if not np.all(sign):
         raise DataError(f"option right {right!r} is neither 'C' nor 'P'", hint="give 'C' or 'P'")
-    return np.where(call, 1.0, -1.0)
+    return sign
 
 
 def lenient_sign_of(right: RightLike) -> FloatArray:
@@ -124,8 +120,11 @@ def lenient_sign_of(right: RightLike) -> FloatArray:
         # Comparing the characters' codes is ten times faster than comparing strings.
         codes = np.ascontiguousarray(given).view(np.uint32).reshape(given.shape)
         call, put = codes == ord("C"), codes == ord("P")
-    elif given.dtype.kind in "USO":
+    elif given.dtype.kind in "US":
         call, put = given == "C", given == "P"
+    elif given.dtype.kind == "O":
+        # Text as Polars gives it, or numbers among objects.
+        call, put = (given == "C") | (given == 1), (given == "P") | (given == -1)
     else:
         call, put = given == 1, given == -1
     return np.asarray(call, dtype=np.float64) - np.asarray(put, dtype=np.float64)

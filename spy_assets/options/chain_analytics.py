@@ -12,24 +12,26 @@ do not move it. ``dividend_yield`` is what this forward implies, given spot and 
 
 **Early exercise.** SPY options are American, so that C - P is D (F - K) plus the early-exercise
 premium of the call less that of the put: at a rate of 4 % a tenth of a per cent of the forward at
-half a year, and one per cent at two years. The premiums (:mod:`spy_assets.options.american`,
-continuous yield) are therefore taken off the mids, first near the money to find the forward, then
-from all contracts, in :data:`FORWARD_ROUNDS` and :data:`PREMIUM_ROUNDS` rounds, as they depend on
-forward and volatility. In a real chain the single forwards of an expiry of one year then agree 18
-times better (0.9 cents instead of 17). Options on indices
+half a year, one per cent at two years, and a dollar where the call expires on an ex-date or soon after
+it. The premiums (:mod:`spy_assets.options.exercise`: cash dividends where they are known, else the
+yield that the forward implies) are therefore taken off the mids, first near the money to find the
+forward, then from all contracts, in :data:`FORWARD_ROUNDS` and :data:`PREMIUM_ROUNDS` rounds, as they
+depend on forward and volatility. In a real chain the single forwards of an expiry of one year then
+agree 18 times better (0.9 cents instead of 17). Options on indices
 (:data:`~spy_assets.options.expiries.EUROPEAN_ROOTS`) have no premium. ``forward_low`` and
 ``forward_high`` are what the spreads of the quotes leave open.
 
-**Volatility** is that of the contract's own mid less its premium (``early_exercise``). The Greeks, of
-the European formula, use the volatility of the out-of-the-money contract of the same strike where
-it has one, since the wide quotes of the other side say little: ``iv_used`` is that number. Nothing
+**Volatility** is that of the contract's own mid less its premium (``early_exercise``). The Greeks, those
+of the American contract where it is one, use the volatility of the out-of-the-money contract of the
+same strike where it has one, since the wide quotes of the other side say little: ``iv_used`` is that
+number. Nothing
 replaces a volatility that the quotes do not give: the row then has nulls and an ``iv_status``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -40,6 +42,7 @@ import polars as pl
 from spy_assets.errors import DataError
 from spy_assets.market.schemas import TIMESTAMP
 from spy_assets.options.chain import CHAIN_SCHEMA
+from spy_assets.options.chain_exercise import ChainExercise, Dividend, cash_due
 from spy_assets.options.contracts import YEAR_SECONDS
 from spy_assets.options.expiries import EUROPEAN_ROOTS, options_close, settlement
 
@@ -60,13 +63,16 @@ SPREAD_LIMIT = 3.0
 SPOT_YEARS = 10.0 / 365.0
 
 #: Rounds of forward and premium near the money. Each leaves a fifth of the error at two years and
-#: less before: 2 cents are left after four, half a cent after six.
-FORWARD_ROUNDS = 6
+#: less before, and the third is led on by what the first two left.
+FORWARD_ROUNDS = 3
+#: A share of the error above this, left by a round, is noise.
+MOST_LEFT = 0.6
 #: Rounds of volatility and premium over all contracts. Each leaves a tenth of the error: after three
 #: at most 0.00002 out of the money.
 PREMIUM_ROUNDS = 3
-#: A volatility that moved by less keeps its premium.
-SETTLED_CHANGE = 1e-6
+#: `iv_status` of a quote without two sides, and of one whose market is not known, by the column that
+#: is null then.
+MISSING = {"mid": "no_quote", "years": "no_time", "rate": "no_rate", "forward": "no_forward"}
 
 #: Columns that :func:`analyse_chain` adds to a chain, in order.
 ANALYTICS_SCHEMA: dict[str, pl.DataType] = {
@@ -126,7 +132,8 @@ def with_years(chain: pl.DataFrame, at: datetime | None = None) -> pl.DataFrame:
     chain
         A clean chain of one session.
     at
-        When rows without `quoted_at` were quoted; without it their `years` are null.
+        When rows without `quoted_at` were quoted; without it their `years` are null. The others count
+        from the newest quote of their session: an older one still stands.
     """
     keys = chain.select("session", "root", "expiry").unique()
     moments = pl.DataFrame(
@@ -143,7 +150,11 @@ def with_years(chain: pl.DataFrame, at: datetime | None = None) -> pl.DataFrame:
         },
         orient="row",
     )
-    quoted = pl.col("quoted_at").fill_null(pl.lit(at, TIMESTAMP))
+    # A quote's time is when it last changed; what it is worth is of the snapshot's moment.
+    newest = pl.col("quoted_at").max().over("session")
+    quoted = (
+        pl.when(pl.col("quoted_at").is_not_null()).then(newest).otherwise(pl.lit(at, TIMESTAMP))
+    )
     # min_horizontal ignores nulls, and a quote without a time has no age.
     valued = pl.when(quoted.is_not_null()).then(pl.min_horizontal(quoted, "_still_at"))
     seconds = (pl.col("_settles_at") - valued).dt.total_microseconds() / 1e6
@@ -258,37 +269,61 @@ def implied_forwards(chain: pl.DataFrame, near: pl.DataFrame | None = None) -> p
     )
 
 
-def american_forwards(chain: pl.DataFrame, spot: float | None) -> pl.DataFrame:
+def american_forwards(
+    chain: pl.DataFrame, spot: float | None, dividends: Sequence[Dividend] | None = None
+) -> pl.DataFrame:
     """:func:`implied_forwards` of an American chain, its early-exercise premiums taken off.
 
     Parameters
     ----------
     spot
         Price of the underlying at the time of the quotes; without one the quotes stay as they are.
+    dividends
+        Ex-dates and dollars a share, where known.
     """
     near = near_pairs(chain)
     forwards = implied_forwards(chain, near)
     if spot is None or near.is_empty():
         return forwards
+    strike, years, rate, call, put = (
+        _numbers(near[name]) for name in ("strike", "years", "rate", "call", "put")
+    )
+    calls, puts = np.ones(near.height, dtype=np.int8), np.full(near.height, -1, dtype=np.int8)
     premium = [np.zeros(near.height), np.zeros(near.height)]
-    arrays = {name: _numbers(near[name]) for name in ("strike", "years", "rate", "call", "put")}
-    for _ in range(FORWARD_ROUNDS):
+    levels = [_numbers(forwards["forward"])]
+    while len(levels) <= FORWARD_ROUNDS:
         level = near.select("root", "expiry").join(
             forwards.select("root", "expiry", "forward"), on=["root", "expiry"], how="left",
             maintain_order="left",
         )  # fmt: skip
         forward = _numbers(level["forward"])
-        market = (spot, arrays["strike"], arrays["years"], arrays["rate"])
-        yields = _yields(forward, spot, arrays["years"], arrays["rate"])
-        is_call = arrays["strike"] >= forward
-        own = np.where(is_call, arrays["call"] - premium[0], arrays["put"] - premium[1])
-        sigma = _volatility(own, *market, yields, np.where(is_call, 1, -1))
-        premium = [_premium(*market, yields, sigma, sign) for sign in (1, -1)]
-        net = arrays["call"] - premium[0] - (arrays["put"] - premium[1])
-        implied = arrays["strike"] + net * np.exp(arrays["rate"] * arrays["years"])
-        near = near.with_columns(pl.Series("forward", implied))
-        forwards = implied_forwards(chain, near)
+        is_call = strike >= forward
+        own = np.where(is_call, call - premium[0], put - premium[1])
+        yields = _yields(forward, spot, years, rate)
+        sigma = _volatility(own, spot, strike, years, rate, yields, np.where(is_call, 1, -1))
+        exercise = ChainExercise(near, forwards, spot, sigma, dividends)
+        premium = [exercise.premium(sigma, sign) for sign in (calls, puts)]
+        net = call - premium[0] - (put - premium[1])
+        implied = strike + net * np.exp(rate * years)
+        found = implied_forwards(chain, near.with_columns(pl.Series("forward", implied)))
+        levels.append(_numbers(found["forward"]))
+        settled = pl.Series("forward", _settled(levels)).fill_nan(None)
+        forwards = found.with_columns(settled)
     return forwards
+
+
+def _settled(levels: list[FloatArray]) -> FloatArray:
+    """Where rounds that each leave the same share of the error lead (Aitken 1926).
+
+    The share is told by the first three; the last level is replaced by what is found.
+    """
+    if len(levels) < 3:
+        return levels[-1]
+    first, second = levels[1] - levels[0], levels[2] - levels[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = np.where(np.abs(second) < MOST_LEFT * np.abs(first), second / first, 0.0)
+    levels[-1] = levels[-1] + (levels[-1] - levels[-2]) * left / (1.0 - left)
+    return levels[-1]
 
 
 def _yields(forward: FloatArray, spot: float, years: FloatArray, rate: FloatArray) -> FloatArray:
@@ -313,36 +348,29 @@ def _volatility(
     return implied_volatility(price, spot, strike, years, rate, dividend_yield, sign).iv
 
 
-def _premium(
-    spot: float,
-    strike: FloatArray,
-    years: FloatArray,
-    rate: FloatArray,
-    dividend_yield: FloatArray,
-    sigma: FloatArray,
-    sign: int | NDArray[np.int8],
-) -> FloatArray:
-    """Early-exercise premiums in dollars; 0 where no volatility tells one."""
-    from spy_assets.options.american import early_exercise_premium
+def implied_spot(
+    forwards: pl.DataFrame, dividend_yield: float, dividends: Sequence[Dividend] | None = None
+) -> float | None:
+    """The spot that the nearest forwards imply; None if no expiry within ten days has one.
 
-    found = np.zeros(strike.size)
-    known = np.isfinite(sigma) & (years > 0) & np.isfinite(dividend_yield + rate)
-    if known.any():
-        signed = np.broadcast_to(np.asarray(sign), strike.shape)
-        given = (strike, years, rate, dividend_yield, sigma, signed)
-        found[known] = early_exercise_premium(spot, *(x[known] for x in given), preset="fast")
-    return found
-
-
-def implied_spot(forwards: pl.DataFrame, dividend_yield: float) -> float | None:
-    """The spot that the nearest forwards imply; None if no expiry within ten days has one."""
+    Where the ``dividends`` are known, they take the place of the yield.
+    """
     near = forwards.filter((pl.col("years") <= SPOT_YEARS) & pl.col("forward").is_not_null())
     if near.is_empty():
         return None
-    carry = ((pl.col("rate") - dividend_yield) * pl.col("years")).exp()
-    spots = near.sort("years").head(5).select((pl.col("forward") / carry).alias("spot"))["spot"]
+    spots = _back_to_spot(near.sort("years").head(5), dividend_yield, dividends)
     median = spots.median()
     return median if isinstance(median, float) and math.isfinite(median) else None
+
+
+def _back_to_spot(
+    forwards: pl.DataFrame, dividend_yield: float, dividends: Sequence[Dividend] | None
+) -> pl.Series:
+    grown = ((pl.col("rate") - dividend_yield) * pl.col("years")).exp()
+    if dividends is None:
+        return forwards.select(pl.col("forward") / grown).to_series()
+    discounted = pl.col("forward") * (-pl.col("rate") * pl.col("years")).exp()
+    return forwards.select(discounted + cash_due(forwards, dividends)).to_series()
 
 
 def _vendor_spot(chain: pl.DataFrame) -> float | None:
@@ -351,10 +379,18 @@ def _vendor_spot(chain: pl.DataFrame) -> float | None:
     return median if isinstance(median, float) and median > 0 else None
 
 
-def _carried(forwards: pl.DataFrame, spot: float | None, dividend_yield: float) -> pl.DataFrame:
+def _carried(
+    forwards: pl.DataFrame,
+    spot: float | None,
+    dividend_yield: float,
+    dividends: Sequence[Dividend] | None,
+) -> pl.DataFrame:
     """Fill forwards without parity by the cost of carry, and add yields, bounds and methods."""
     price = pl.lit(spot, pl.Float64)
-    carry = price * ((pl.col("rate") - dividend_yield) * pl.col("years")).exp()
+    if dividends is None:
+        carry = price * ((pl.col("rate") - dividend_yield) * pl.col("years")).exp()
+    else:
+        carry = (price - cash_due(forwards, dividends)) * (pl.col("rate") * pl.col("years")).exp()
     by_parity = pl.col("forward").is_not_null()
     method = (
         pl.when(by_parity)
@@ -395,9 +431,19 @@ def _implied(frame: pl.DataFrame, spot: float) -> pl.DataFrame:
     )
     return frame.with_columns(
         pl.Series("iv", found.iv).fill_nan(None),
-        status,
+        _told(status),
         pl.Series("iv_error", found.attainable).fill_nan(None),
     )
+
+
+def _told(status: pl.Series) -> pl.Expr:
+    """`iv_status`, with what is missing in the place of `invalid`."""
+    invalid = pl.lit(status) == "invalid"
+    missing = [
+        pl.when(invalid & pl.col(column).is_null()).then(pl.lit(reason))
+        for column, reason in MISSING.items()
+    ]
+    return pl.coalesce(*missing, pl.lit(status)).alias("iv_status")
 
 
 def _market(frame: pl.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -407,30 +453,23 @@ def _market(frame: pl.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray, Fl
     return strike, years, rate, dividend_yield
 
 
-def _solved(frame: pl.DataFrame, spot: float) -> pl.DataFrame:
+def _solved(
+    frame: pl.DataFrame,
+    forwards: pl.DataFrame,
+    spot: float,
+    dividends: Sequence[Dividend] | None,
+) -> tuple[pl.DataFrame, ChainExercise | None]:
     """Add premiums and volatilities, which depend on each other, and `iv_used`."""
     found = _with_used_iv(_implied(frame.with_columns(early_exercise=pl.lit(0.0)), spot))
-    american = ~np.isin(frame["root"].to_numpy(), sorted(EUROPEAN_ROOTS))
-    if not american.any() or not math.isfinite(spot):
-        return found
-    strike, years, rate, dividend_yield = _market(frame)
+    if set(frame["root"].unique()) <= EUROPEAN_ROOTS or not math.isfinite(spot):
+        return found, None
     sign = signs(frame["right"])
-    before, premium = np.full(frame.height, np.nan), np.zeros(frame.height)
+    exercise = ChainExercise(frame, forwards, spot, _numbers(found["iv_used"]), dividends)
     for _ in range(PREMIUM_ROUNDS):
-        sigma = _numbers(found["iv_used"])
-        moved = american & ~(np.abs(sigma - before) <= SETTLED_CHANGE)
-        premium[moved] = _premium(
-            spot,
-            strike[moved],
-            years[moved],
-            rate[moved],
-            dividend_yield[moved],
-            sigma[moved],
-            sign[moved],
-        )
+        premium = exercise.premium(_numbers(found["iv_used"]), sign)
         found = _implied(frame.with_columns(early_exercise=pl.Series(premium)), spot)
-        found, before = _with_used_iv(found), sigma
-    return found
+        found = _with_used_iv(found)
+    return found, exercise
 
 
 def _numbers(values: pl.Series) -> FloatArray:
@@ -456,18 +495,19 @@ def _with_used_iv(frame: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(pl.coalesce("_otm_iv", "iv").alias("iv_used")).drop("_otm_iv")
 
 
-def _greeks(frame: pl.DataFrame, spot: float) -> pl.DataFrame:
+def _greeks(frame: pl.DataFrame, spot: float, exercise: ChainExercise | None) -> pl.DataFrame:
     """Add the Greeks at `iv_used`; a settled contract needs no volatility (step delta)."""
     from spy_assets.options.black_scholes import all_greeks
 
     settled = pl.when(pl.col("years") <= 0).then(0.0)
-    sigma = frame.select(pl.coalesce(pl.col("iv_used"), settled)).to_series()
+    sigma = _numbers(frame.select(pl.coalesce(pl.col("iv_used"), settled)).to_series())
     strike, years, rate, dividend_yield = _market(frame)
     sign = signs(frame["right"])
-    found = all_greeks(spot, strike, years, rate, dividend_yield, _numbers(sigma), sign)
-    return frame.with_columns(
-        pl.Series(name, getattr(found, name)).fill_nan(None) for name in GREEKS
-    )
+    found = all_greeks(spot, strike, years, rate, dividend_yield, sigma, sign)
+    greeks = {name: getattr(found, name) for name in GREEKS}
+    if exercise is not None:
+        greeks = exercise.greeks({"price": found.price, **greeks}, rate, sigma, sign)
+    return frame.with_columns(pl.Series(name, greeks[name]).fill_nan(None) for name in GREEKS)
 
 
 def analyse_chain(
@@ -477,6 +517,7 @@ def analyse_chain(
     dividend_yield: float,
     spot: float | None = None,
     at: datetime | None = None,
+    dividends: Sequence[Dividend] | None = None,
 ) -> ChainAnalytics:
     """Forwards, years, mids, implied volatilities and Greeks of a clean chain of one underlying.
 
@@ -494,6 +535,10 @@ def analyse_chain(
         the nearest expiries tell it by parity, else the vendor's own column.
     at
         When rows without `quoted_at` were quoted.
+    dividends
+        Ex-dates and dollars a share that are known or expected
+        (:func:`~spy_assets.options.carry.expected_dividends`), as far as the last expiry; they take
+        the place of the yield. None where nothing is known of them, empty where none is due.
 
     Raises
     ------
@@ -507,10 +552,10 @@ def analyse_chain(
         raise DataError(f"dividend yield {dividend_yield!r} or spot {spot!r} is not a number")
     timed = with_rate(with_years(chain, at), rate)
     by_parity = implied_forwards(timed)
-    price, source = _spot_of(spot, timed, by_parity, dividend_yield)
+    price, source = _spot_of(spot, timed, by_parity, dividend_yield, dividends)
     if not set(timed["root"].unique()) <= EUROPEAN_ROOTS:
-        by_parity = american_forwards(timed, price)
-    forwards = _carried(by_parity, price, dividend_yield)
+        by_parity = american_forwards(timed, price, dividends)
+    forwards = _carried(by_parity, price, dividend_yield, dividends)
     joined = timed.join(
         forwards.select("root", "expiry", "forward", "dividend_yield"),
         on=["root", "expiry"],
@@ -524,17 +569,22 @@ def analyse_chain(
     if ready.is_empty():
         return ChainAnalytics(pl.DataFrame(schema=schema), forwards, price, source)
     told = math.nan if price is None else price
-    valued = _greeks(_solved(ready, told), told)
+    solved, exercise = _solved(ready, forwards, told, dividends)
+    valued = _greeks(solved, told, exercise)
     contracts = valued.select(pl.col(name).cast(kind) for name, kind in schema.items())
     return ChainAnalytics(contracts, forwards, price, source)
 
 
 def _spot_of(
-    given: float | None, chain: pl.DataFrame, forwards: pl.DataFrame, dividend_yield: float
+    given: float | None,
+    chain: pl.DataFrame,
+    forwards: pl.DataFrame,
+    dividend_yield: float,
+    dividends: Sequence[Dividend] | None,
 ) -> tuple[float | None, SpotSource]:
     if given is not None:
         return given, "vendor"
-    by_parity = implied_spot(forwards, dividend_yield)
+    by_parity = implied_spot(forwards, dividend_yield, dividends)
     if by_parity is not None:
         return by_parity, "parity"
     told = _vendor_spot(chain)

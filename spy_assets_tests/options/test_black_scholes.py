@@ -7,11 +7,13 @@ from pathlib import Path
 
 import mpmath
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spy_assets.errors import DataError
+from spy_assets.options import american
 from spy_assets.options.black_scholes import (
     AllGreeks,
     all_greeks,
@@ -23,6 +25,8 @@ from spy_assets.options.black_scholes import (
     price_scalar,
     sign_of,
 )
+from spy_assets_tests.options.option_markets import arguments_of
+from spy_assets_tests.options.option_markets import markets as option_markets
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -75,21 +79,11 @@ REFERENCE = [
 ]
 GREEKS = ("delta", "gamma", "vega", "theta", "rho")
 
-markets = st.fixed_dictionaries(
-    {
-        "spot": st.floats(5.0, 900.0),
-        "moneyness": st.floats(-0.5, 0.5),
-        "years": st.floats(1e-5, 2.0),
-        "rate": st.floats(-0.01, 0.08),
-        "carry": st.floats(0.0, 0.04),
-        "sigma": st.floats(0.03, 1.5),
-    }
-)
+markets = option_markets(moneyness=0.5, years=(1e-5, 2.0), sigma=(0.03, 1.5))
 
 
 def _arguments(m: dict[str, float]) -> tuple[float, float, float, float, float, float]:
-    strike = m["spot"] * float(np.exp(m["moneyness"]))
-    return m["spot"], strike, m["years"], m["rate"], m["carry"], m["sigma"]
+    return (*arguments_of(m), m["sigma"])
 
 
 @pytest.mark.parametrize(("market", "expected"), REFERENCE)
@@ -348,3 +342,16 @@ def test_rights_may_come_as_characters_objects_or_signs():
     rights.append(np.array(["C", "P", None], dtype=object))
     for right in rights:
         assert lenient_sign_of(right).tolist() == [1.0, -1.0, 0.0]
+
+
+def test_rights_may_come_as_objects() -> None:
+    rights = pl.Series(["C", "P"]).to_numpy()
+    assert rights.dtype == object
+    market = (100.0, 95.0, 0.5, 0.04, 0.01, 0.2)
+    for objects in (rights, np.array([1, -1], dtype=object)):
+        np.testing.assert_array_equal(price(*market, objects), price(*market, ["C", "P"]))
+        np.testing.assert_array_equal(
+            american.greeks(*market, objects).delta, american.greeks(*market, ["C", "P"]).delta
+        )
+    with pytest.raises(DataError, match="None"):
+        price(*market, np.array(["C", None], dtype=object))

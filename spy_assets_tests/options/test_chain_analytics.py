@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from spy_assets.errors import DataError
+from spy_assets.options import american, black_scholes
 from spy_assets.options.chain import CHAIN_SCHEMA, clean_chain
 from spy_assets.options.chain_analytics import (
     ANALYTICS_SCHEMA,
@@ -18,17 +19,21 @@ from spy_assets.options.chain_analytics import (
     ChainAnalytics,
     analyse_chain,
     implied_forwards,
+    implied_spot,
     parity_pairs,
     with_rate,
     with_years,
 )
-from spy_assets.sessions import session_open
+from spy_assets.options.expiries import options_close
+from spy_assets.sessions import session_close, session_open
 from spy_assets_tests.options.chains import (
+    MARKET,
     RATE,
     SESSION,
     SPOT,
     YIELD,
     at_the_money,
+    cleaned,
     model_chain,
     real_chain,
     smile,
@@ -39,7 +44,7 @@ CHAIN = model_chain()
 
 
 def analysed(chain: pl.DataFrame = CHAIN, **given: object) -> ChainAnalytics:
-    return analyse_chain(chain, **{"rate": RATE, "dividend_yield": YIELD, **given})  # type: ignore[arg-type]
+    return analyse_chain(chain, **{**MARKET, **given})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +133,40 @@ def test_greeks_use_the_side_out_of_the_money(full):
     )
     assert sides.height > 700
     assert (sides["iv_used_C"] - sides["iv_used_P"]).abs().max() == 0.0
-    assert (sides["gamma_C"] - sides["gamma_P"]).abs().max() < 1e-12
+
+
+def test_greeks_are_those_of_the_american_contract(full):
+    rows = full.contracts.filter(pl.col("iv_used").is_not_null() & (pl.col("years") > 0.002))
+    rows = rows.join(full.forwards, on=["root", "expiry"], suffix="_told")
+    names = ("strike", "years", "rate", "dividend_yield", "iv_used")
+    market = (full.spot, *(rows[name].to_numpy() for name in names), rows["right"].to_list())
+    true = american.greeks(*market)
+    apart = {name: np.abs(rows[name].to_numpy() - getattr(true, name)) for name in GREEKS}
+    assert apart["delta"].max() < 0.02
+    # The last twentieth lies at the boundary, where all but delta drop to 0.
+    limits = {"delta": 0.0005, "gamma": 1e-4, "vega": 0.5, "rho": 4.0, "theta": 3.0}
+    assert {name: np.quantile(apart[name], 0.95) < most for name, most in limits.items()} == (
+        dict.fromkeys(limits, True)
+    )
+    assert rows.filter(pl.col("early_exercise") > 1.0).height > 100
+
+
+def test_what_is_to_be_exercised_now_is_a_share(full):
+    due = full.contracts.filter((pl.col("delta") == -1.0) & (pl.col("years") > 0.002))
+    assert due.height > 20
+    assert set(due["right"]) == {"P"}
+    rest = due.select("gamma", "theta", "vega", "rho")
+    assert rest.to_numpy().tolist() == [[0.0] * 4] * due.height
+
+
+def test_the_greeks_of_european_options_stay_european():
+    got = analysed(model_chain(root="SPXW"))
+    rows = got.contracts.filter(pl.col("iv_used").is_not_null())
+    names = ("strike", "years", "rate", "dividend_yield", "iv_used")
+    market = (got.spot, *(rows[name].to_numpy() for name in names), rows["right"].to_list())
+    true = black_scholes.all_greeks(*market)
+    for name in GREEKS:
+        np.testing.assert_array_equal(rows[name].to_numpy(), getattr(true, name))
 
 
 def test_all_greeks_given_are_finite(full):
@@ -166,7 +204,7 @@ def test_a_quote_without_a_time_needs_one_given():
     undated = CHAIN.with_columns(quoted_at=pl.lit(None, CHAIN.schema["quoted_at"]))
     got = analysed(undated)
     assert got.contracts["years"].null_count() == CHAIN.height
-    assert set(got.contracts["iv_status"]) == {"invalid"}
+    assert set(got.contracts["iv_status"]) == {"no_time"}
     given = with_years(undated, at=datetime(2024, 6, 12, 22, tzinfo=UTC))
     assert given["years"].to_list() == with_years(CHAIN)["years"].to_list()
 
@@ -174,8 +212,16 @@ def test_a_quote_without_a_time_needs_one_given():
 def test_one_sided_quotes_have_no_mid_and_no_volatility():
     row = at_the_money(CHAIN)
     got = analysed(spoil(CHAIN, row, ask=None)).contracts.row(row, named=True)
-    assert (got["mid"], got["iv"], got["iv_status"]) == (None, None, "invalid")
+    assert (got["mid"], got["iv"], got["iv_status"]) == (None, None, "no_quote")
     assert got["delta"] is None or math.isfinite(got["delta"])
+
+
+@pytest.mark.parametrize("side", ["bid", "ask"])
+def test_a_quote_that_is_missing_is_told(side):
+    row = at_the_money(CHAIN)
+    got = analysed(spoil(CHAIN, row, **{side: None})).contracts
+    assert got["iv_status"][row] == "no_quote"
+    assert "invalid" not in set(got["iv_status"])
 
 
 def test_rates_may_differ_by_expiry():
@@ -193,6 +239,7 @@ def test_an_expiry_without_a_rate_has_no_forward_and_no_volatility():
     rest = got.filter(~pl.col("expiry").is_in(known))
     assert rest.height > 0
     assert rest.select("forward", "iv", "delta").null_count().row(0) == (rest.height,) * 3
+    assert set(rest["iv_status"]) == {"no_rate"}
     assert got.filter(pl.col("expiry").is_in(known))["iv"].null_count() < got.height
 
 
@@ -215,6 +262,65 @@ def test_without_pairs_and_spot_there_is_no_forward_and_no_volatility():
 
 def test_a_spot_may_be_given():
     assert analysed(spot=541.0).spot == 541.0
+
+
+#: SPY goes ex on the third Friday of September, which is a main expiry.
+EX_SESSION, EX_DATE, CASH = date(2026, 7, 31), date(2026, 9, 18), 1.95
+
+
+def quarterly_chain() -> pl.DataFrame:
+    """Expiries around an ex-date, priced with cash dividends at one volatility."""
+    spot, rate, sigma = 747.0, 0.037, 0.13
+    days = [date(2026, 9, 11), EX_DATE, date(2026, 9, 30)]
+    frame = model_chain(EX_SESSION, spot=spot).filter(pl.col("expiry").is_in(days))
+    frame = frame.filter(pl.col("strike").is_between(690.0, 810.0))
+    years = with_years(frame)["years"].to_numpy()
+    last_close = session_close(date(2026, 9, 17))
+    ex_years = (last_close - options_close(EX_SESSION)).total_seconds() / 86400 / 365
+    dividend = [american.CashDividend(ex_years, CASH)]
+    market = (spot, frame["strike"].to_numpy(), years, rate, 0.0, sigma, frame["right"].to_list())
+    mid = american.price_with_dividends(*market, dividend)
+    return frame.with_columns(bid=pl.Series(mid - 0.01), ask=pl.Series(mid + 0.01))
+
+
+def test_exercise_before_an_ex_date_is_taken_off():
+    chain = quarterly_chain()
+    given = {"rate": 0.037, "dividend_yield": 0.0105, "spot": 747.0}
+    got = analysed(chain, **given, dividends=[(EX_DATE, CASH)])
+    near = got.contracts.filter(pl.col("strike").is_between(735, 765) & pl.col("is_otm"))
+    assert (near["iv"] - 0.13).abs().max() < 0.0005
+    call = got.contracts.filter(expiry=EX_DATE, right="C", strike=745.0)
+    assert call["early_exercise"][0] == pytest.approx(0.93, abs=0.1)
+    told = got.forwards.row(by_predicate=pl.col("expiry") == EX_DATE, named=True)
+    grown = 747.0 * math.exp(0.037 * told["years"])
+    assert told["forward"] == pytest.approx(grown - CASH, abs=0.05)
+    blind = analysed(chain, **given).contracts.filter(expiry=EX_DATE, strike=750.0, right="C")
+    assert blind["iv"][0] > 0.1325
+
+
+def test_calls_without_a_dividend_are_not_exercised():
+    got = analysed(quarterly_chain(), dividends=[], spot=747.0).contracts.filter(right="C")
+    assert got["early_exercise"].max() < 1e-6
+
+
+def test_dividends_lead_from_the_nearest_forwards_to_the_spot():
+    ex_date = date(2024, 6, 14)
+    forwards = analysed().forwards.with_columns(
+        forward=pl.when(pl.col("expiry") >= ex_date).then(SPOT - 2.0).otherwise(SPOT),
+        rate=pl.lit(0.0),
+    )
+    assert implied_spot(forwards, 0.0, [(ex_date, 2.0)]) == pytest.approx(SPOT)
+    assert implied_spot(forwards, 0.0) == pytest.approx(SPOT - 2.0)
+
+
+def test_without_pairs_dividends_carry_the_forward():
+    ex_date = date(2024, 6, 21)
+    got = analysed(CHAIN.filter(right="C"), dividends=[(ex_date, 2.0)]).forwards
+    grown = SPOT * (RATE * got["years"]).exp()
+    below = dict(zip(got["expiry"], (grown - got["forward"]).to_list(), strict=True))
+    assert {day: round(gap, 1) for day, gap in below.items() if day < date(2024, 8, 1)} == {
+        day: 2.0 if day >= ex_date else 0.0 for day in below if day < date(2024, 8, 1)
+    }
 
 
 def test_adjusted_contracts_say_nothing_about_forwards():
@@ -269,6 +375,33 @@ def test_calls_and_puts_of_a_real_chain_agree_at_the_money(real):
     assert (sides["C"] - sides["P"]).abs().quantile(0.95) < 0.003
 
 
+#: The dividends that the year to the summer of 2026 leads to expect: each of a year before.
+EXPECTED = (
+    (date(2026, 9, 18), 1.8311), (date(2026, 12, 18), 1.9934), (date(2027, 3, 19), 1.79),
+    (date(2027, 6, 17), 1.88), (date(2027, 9, 17), 1.8311), (date(2027, 12, 17), 1.9934),
+    (date(2028, 3, 17), 1.79), (date(2028, 6, 16), 1.88), (date(2028, 9, 15), 1.8311),
+)  # fmt: skip
+
+
+def test_deltas_of_a_real_chain_are_near_the_vendors(real):
+    got = analysed(real, rate=0.037, dividend_yield=0.0105, dividends=EXPECTED).contracts
+    rows = got.filter((pl.col("years") > 0) & (pl.col("vendor_iv") > 0) & (pl.col("bid") > 0))
+    apart = (rows["delta"] - rows["vendor_delta"]).abs().drop_nulls()
+    assert apart.mean() < 0.003
+    assert (apart > 0.05).mean() < 0.002
+
+
+def test_the_ex_date_of_a_real_chain_is_no_step_in_volatility(real):
+    got = analysed(real, rate=0.037, dividend_yield=0.0105, dividends=EXPECTED)
+    forward = dict(got.forwards.select("expiry", "forward").iter_rows())
+    assert 0.5 < forward[date(2026, 9, 30)] - forward[EX_DATE] < 1.5
+    near = got.contracts.filter((pl.col("strike") / pl.col("forward") - 1).abs() < 0.005)
+    apart = near.group_by("expiry").agg((pl.col("iv") - pl.col("vendor_iv")).mean()).rows()
+    gap = dict(apart)
+    around = [gap[day] for day in (date(2026, 9, 4), date(2026, 9, 30), date(2026, 10, 16))]
+    assert abs(gap[EX_DATE] - sum(around) / 3) < 0.0008
+
+
 def test_a_snapshot_of_noon_values_todays_contracts():
     noon = datetime(2024, 6, 12, 16, tzinfo=UTC)
     got = analysed(model_chain(quoted_at=noon)).contracts.filter(expiry=SESSION)
@@ -282,3 +415,14 @@ def test_valued_at_is_the_quote_while_the_market_is_open():
         for h in (0, 1)
     )
     assert (early - late) * 365 * 24 == pytest.approx(1.0)
+
+
+def test_a_quote_that_still_stands_is_valued_at_the_snapshots_moment():
+    """One that last changed at the open is worth what it is now, and expires with the others."""
+    chain = model_chain()
+    quiet = (pl.col("strike") / SPOT - 1).abs() > 0.02
+    opened = pl.when(quiet).then(pl.lit(session_open(SESSION))).otherwise("quoted_at")
+    older = analyse_chain(cleaned(chain.with_columns(quoted_at=opened)).frame, **MARKET).contracts
+    told = analyse_chain(cleaned(chain).frame, **MARKET).contracts
+    names = ["occ", "years", "iv", "iv_status", "delta"]
+    assert older.select(names).equals(told.select(names))

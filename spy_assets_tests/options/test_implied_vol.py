@@ -16,28 +16,16 @@ from spy_assets.options import _exact_kernel, _iv_kernel
 from spy_assets.options.black_scholes import all_greeks
 from spy_assets.options.implied_vol import IvStatus, implied_volatility, volatility_of_tick
 from spy_assets_tests.options import implied_vol_twin as twin
+from spy_assets_tests.options.option_markets import arguments_of
+from spy_assets_tests.options.option_markets import markets as option_markets
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 #: spot, strike, years, rate, yield
 MARKET = (688.12, 700.0, 0.25, 0.0433, 0.0125)
 
-markets = st.fixed_dictionaries(
-    {
-        "spot": st.floats(5.0, 900.0),
-        "moneyness": st.floats(-1.0, 1.0),
-        "years": st.floats(1e-5, 3.0),
-        "rate": st.floats(-0.01, 0.08),
-        "carry": st.floats(0.0, 0.04),
-        "sigma": st.floats(0.02, 3.0),
-    }
-)
+markets = option_markets(moneyness=1.0, years=(1e-5, 3.0), sigma=(0.02, 3.0))
 rights = st.sampled_from("CP")
-
-
-def _arguments(m: dict[str, float]) -> tuple[float, float, float, float, float]:
-    strike = m["spot"] * math.exp(m["moneyness"])
-    return m["spot"], strike, m["years"], m["rate"], m["carry"]
 
 
 def _reference(shared_vectors: Path) -> list[dict]:
@@ -101,12 +89,17 @@ def test_shared_failures_have_no_volatility(shared_vectors):
         assert IvStatus(found.status[0]).name == expected[case["name"]], case["name"]
 
 
+def _round_trip(market, right):
+    """The arguments, the price of the market's volatility, and what is found from it."""
+    arguments = arguments_of(market)
+    price = float(all_greeks(*arguments, market["sigma"], right).price)
+    return arguments, price, implied_volatility(price, *arguments, right)
+
+
 @given(markets, rights)
 @settings(deadline=None, max_examples=50)
 def test_it_is_the_twin(market, right):
-    arguments = _arguments(market)
-    price = float(all_greeks(*arguments, market["sigma"], right).price)
-    found = implied_volatility(price, *arguments, right)
+    arguments, price, found = _round_trip(market, right)
     assume(found.status == IvStatus.OK and price > 1e-200)
     assume(found.attainable < 1e-6 * found.iv)
     expected = twin.implied_volatility(price, *arguments, right)
@@ -116,9 +109,7 @@ def test_it_is_the_twin(market, right):
 @given(markets, rights)
 @settings(deadline=None, max_examples=50)
 def test_the_price_of_the_volatility_is_the_price(market, right):
-    arguments = _arguments(market)
-    price = float(all_greeks(*arguments, market["sigma"], right).price)
-    found = implied_volatility(price, *arguments, right)
+    arguments, price, found = _round_trip(market, right)
     assume(found.status == IvStatus.OK)
     slope = float(all_greeks(*arguments, found.iv, right).vega)
     exact = float(_exact_price(arguments, float(found.iv), right) - mpmath.mpf(price))
@@ -128,7 +119,7 @@ def test_the_price_of_the_volatility_is_the_price(market, right):
 @given(markets, rights, st.floats(1e-6, 0.5))
 @settings(deadline=None, max_examples=50)
 def test_a_dearer_option_has_a_higher_volatility(market, right, more):
-    arguments = _arguments(market)
+    arguments = arguments_of(market)
     prices = all_greeks(*arguments, [market["sigma"], market["sigma"] * (1.0 + more)], right).price
     found = implied_volatility(prices, *arguments, right)
     assume((found.status == IvStatus.OK).all() and prices[1] > prices[0])
@@ -242,7 +233,7 @@ def test_two_steps_are_enough_everywhere():
 @given(markets, st.sampled_from([1.0, -1.0]), st.floats(-3.0, 3.0))
 @settings(deadline=None, max_examples=50)
 def test_the_exact_time_value_is_exact(market, sign, units):
-    spot, strike, years, rate, carry = _arguments(market)
+    spot, strike, years, rate, carry = arguments_of(market)
     with mpmath.workdps(60):
         s, k, t = mpmath.mpf(spot), mpmath.mpf(strike), mpmath.mpf(years)
         inside = sign * (s * mpmath.exp(-carry * t) - k * mpmath.exp(-rate * t))
