@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spy_assets.options.carry import Carry
     from spy_assets.options.chain import RawChain
     from spy_assets.options.chain_analytics import ChainAnalytics
+    from spy_assets.options.chain_calibration import Errors
     from spy_assets.options.chain_checks import Finding
     from spy_assets.warehouse import Warehouse, WriteResult
 
@@ -36,6 +37,9 @@ _YEAR = timedelta(days=400)
 _ROWS = 40
 #: Calendar days of the expiry whose smile is shown.
 _SHOWN_DAYS = 30
+#: Of the contracts out of the money within 2 % of the spot so many must have a volatility: in seven
+#: real CBOE chains more than 99 % do.
+_ANALYSED_SHARE = 0.90
 
 #: Check -> what it holds, in order; those of `options/chain_checks.py` first.
 CHECKS: dict[str, str] = {
@@ -45,7 +49,7 @@ CHECKS: dict[str, str] = {
     "expiries": "Every expiry that the exchange lists for sure is there.",
     "strikes": "Contracts of the chain before are still there, and calls have their puts.",
     "spot_range": "The spot lies within the strikes.",
-    "staleness": "Quotes are of the end of options trading.",
+    "staleness": "The snapshot is of the end of options trading, and its quotes of the session.",
     "crossed": "No bid is above its ask.",
     "zero_bid": "Most contracts have a bid.",
     "parity": "Calls and puts agree with the forward of their expiry.",
@@ -67,6 +71,8 @@ class Taken:
     session: date
     #: Why there is no chain.
     absent: str = ""
+    #: Whether a source was asked for one; where none is set, no chain is due.
+    due: bool = True
     kind: str = ""
     raw_rows: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -82,6 +88,13 @@ class Taken:
         from spy_assets.options.chain_checks import blocking
 
         return blocking(self.findings)
+
+    @property
+    def withheld(self) -> int:
+        """How many rows went to quarantine as errors."""
+        if self.cleaned is None:
+            return 0
+        return self.cleaned.quarantined.filter(severity="error").height
 
     @property
     def publishable(self) -> bool:
@@ -109,7 +122,7 @@ def take(lake: Warehouse, spy: SpyResource, source: ChainSource | None, session:
 
     if source is None:
         told = "no source of option chains is set (SPY_CHAINS__SOURCE)"
-        return _without(lake, spy, session, told)
+        return replace(_without(lake, spy, session, told), due=False)
     try:
         raw = source.chain(spy.settings.symbol, session, now=spy.utc_now())
     except NotProvided as error:
@@ -164,7 +177,8 @@ def _modelled(lake: Warehouse, spy: SpyResource, session: date, why: str) -> Tak
     taken.raw_rows, taken.pins = raw.frame.height, fit.pins
     now = max(spy.utc_now(), sessions.decision_time(session))
     taken.cleaned = clean_chain(raw, session=session, as_of=now, symbol=symbol)
-    taken.analytics = analyse(taken.cleaned.frame, carry)
+    # The model is priced at one rate and a continuous yield, and must be read by the same.
+    taken.analytics = analyse(taken.cleaned.frame, replace(carry, dividends=None, curve=()))
     return taken
 
 
@@ -206,8 +220,13 @@ def analyse(chain: pl.DataFrame, carry: Carry) -> ChainAnalytics:
         analyse_chain,
     )
 
-    if carry.rate is not None and carry.dividend_yield is not None:
-        return analyse_chain(chain, rate=carry.rate, dividend_yield=carry.dividend_yield)
+    if carry.rate is not None and carry.dividend_yield is not None and not chain.is_empty():
+        return analyse_chain(
+            chain,
+            rate=carry.rates(chain["session"][0], chain["expiry"].unique()),
+            dividend_yield=carry.dividend_yield,
+            dividends=carry.dividends,
+        )
     nothing = chain.with_columns(
         pl.lit(None, kind).alias(name) for name, kind in ANALYTICS_SCHEMA.items()
     )
@@ -264,20 +283,22 @@ def _neighbours(lake: Warehouse, symbol: str, session: date) -> dict[date, pl.Da
 
 
 def store(lake: Warehouse, spy: SpyResource, taken: Sequence[Taken]) -> list[WriteResult]:
-    """Write quotes and quarantine of all sessions in one transaction."""
+    """Write quotes, quarantine and coverage of all sessions in one transaction."""
     import polars as pl
 
     from spy_assets.market.schemas import QUARANTINE, TIMESTAMP, empty
+    from spy_assets.options.chain import DATASET
 
-    now = spy.utc_now()
+    now, symbol = spy.utc_now(), spy.settings.symbol
     quotes = [rows_of(one.analytics) for one in taken if one.publishable and one.analytics]
     withheld = [empty(QUARANTINE)]
     withheld += [one.cleaned.quarantined for one in taken if one.cleaned and not one.blocked]
-    withheld += [_withheld_chain(one, spy.settings.symbol) for one in taken if one.blocked]
-    refused = pl.concat(withheld).with_columns(
-        pl.lit(now, TIMESTAMP).alias("available_at"), source=pl.lit("option_chain")
-    )
-    batches = [(TABLES["quarantine.rows"], refused)]
+    withheld += [_withheld_chain(one, symbol) for one in taken if one.blocked]
+    known = {"available_at": pl.lit(now, TIMESTAMP), "source": pl.lit(DATASET)}
+    batches = [
+        (TABLES["quarantine.rows"], pl.concat(withheld).with_columns(**known)),
+        (TABLES["market.coverage"], _coverage(lake, symbol, taken).with_columns(**known)),
+    ]
     if quotes:
         batches.insert(0, (TABLES[QUOTES], pl.concat(quotes)))
     results = lake.write_many(batches, ingested_at=now)
@@ -293,6 +314,43 @@ def rows_of(analytics: ChainAnalytics) -> pl.DataFrame:
     )
 
 
+def _coverage(lake: Warehouse, symbol: str, taken: Sequence[Taken]) -> pl.DataFrame:
+    """Rows of `market.coverage`: a chain is due of each session that was asked for, and came or not.
+
+    A session keeps the row of its stored chain if a later answer has none. Model prices are no chain.
+    """
+    from spy_assets.market.gaps import Coverage, coverage_frame
+    from spy_assets.options.chain import DATASET
+
+    days = [one.session for one in taken]
+    kept = stored_sessions(lake, symbol, days) if days else frozenset()
+    rows = []
+    for one in taken:
+        came = one.publishable and not one.absent
+        if one.due and (came or one.session not in kept):
+            lacking = int(not came)
+            told = _came(one) if came else _missed(one)
+            rows.append(
+                Coverage(DATASET, symbol, one.session, 1, 1 - lacking, lacking, lacking, told)
+            )
+    return coverage_frame(rows)
+
+
+def _came(taken: Taken) -> str:
+    assert taken.analytics is not None
+    contracts = taken.analytics.contracts
+    told = f"{contracts.height} contracts of {contracts['expiry'].n_unique()} expiries"
+    return f"{told}, {taken.withheld} withheld"
+
+
+def _missed(taken: Taken) -> str:
+    """Why a session has no chain: it is not offered, kept out, or nothing of it is sound."""
+    blocked = ", ".join(finding.name for finding in taken.blocked)
+    if blocked:
+        return f"kept out: {blocked}; {taken.raw_rows} contracts"
+    return taken.absent or f"no sound contract; {taken.withheld} withheld"
+
+
 def _withheld_chain(taken: Taken, symbol: str) -> pl.DataFrame:
     """One quarantine row for each reason that kept a whole chain out."""
     import hashlib
@@ -301,14 +359,15 @@ def _withheld_chain(taken: Taken, symbol: str) -> pl.DataFrame:
     import polars as pl
 
     from spy_assets.market.schemas import QUARANTINE
+    from spy_assets.options.chain import DATASET
 
     rows = []
     for finding in taken.blocked:
         payload = json.dumps({"contracts": taken.raw_rows, "found": finding.message})
-        named = f"option_chain\n{symbol}\n{taken.session}\n{finding.name}\n{payload}"
+        named = f"{DATASET}\n{symbol}\n{taken.session}\n{finding.name}\n{payload}"
         rows.append(
             {
-                "dataset": "option_chain",
+                "dataset": DATASET,
                 "row_id": hashlib.sha256(named.encode()).hexdigest()[:32],
                 "symbol": symbol,
                 "session": taken.session,
@@ -323,13 +382,15 @@ def _withheld_chain(taken: Taken, symbol: str) -> pl.DataFrame:
 
 def results(taken: Sequence[Taken], stored: frozenset[date]) -> list[dg.AssetCheckResult]:
     """One result per check over all sessions of a run."""
-    found: dict[str, list[tuple[date, bool, str]]] = {name: [] for name in CHECKS}
+    found: dict[str, list[_Told]] = {name: [] for name in CHECKS}
     for one in taken:
         for finding in one.findings:
             words = "; ".join((finding.message, *finding.examples))
-            found[finding.name].append((one.session, finding.passed, words))
+            told = _Told(one.session, finding.passed, words, finding.severity == "error")
+            found[finding.name].append(told)
         there = not one.absent or one.session in stored
-        found["provided"].append((one.session, there, one.absent or f"{one.raw_rows} contracts"))
+        words = one.absent or f"{one.raw_rows} contracts"
+        found["provided"].append(_Told(one.session, there, words))
         if one.cleaned is not None:
             found["quarantine"].append(_quarantine(one))
         if one.analytics is not None:
@@ -337,36 +398,61 @@ def results(taken: Sequence[Taken], stored: frozenset[date]) -> list[dg.AssetChe
     return [_result(name, rows) for name, rows in found.items()]
 
 
-def _quarantine(one: Taken) -> tuple[date, bool, str]:
+class _Told(NamedTuple):
+    """What a check says of one session."""
+
+    session: date
+    passed: bool
+    words: str
+    #: Whether a failure blocks what is downstream; what was not judged does not.
+    blocks: bool = False
+
+
+def _quarantine(one: Taken) -> _Told:
     assert one.cleaned is not None
     errors = one.cleaned.quarantined.filter(severity="error")
     counts = errors["reason"].value_counts(sort=True).rows()
     told = ", ".join(f"{reason} {count}" for reason, count in counts[:10])
-    return one.session, errors.is_empty(), told or "none withheld"
+    return _Told(one.session, errors.is_empty(), told or "none withheld")
 
 
-def _analysed(one: Taken) -> tuple[date, bool, str]:
+def _analysed(one: Taken) -> _Told:
+    """Whether the contracts near the money, out of it and alive, have volatilities."""
+    import polars as pl
+
+    from spy_assets.features.chain import NEAR
+
     assert one.analytics is not None
     assert one.carry is not None
     if one.carry.missing is not None:
-        return one.session, False, f"{one.carry.missing}: no volatility can be told"
-    contracts = one.analytics.contracts
-    known = contracts["iv"].count()
-    return one.session, known > 0, f"{known} of {contracts.height} contracts have a volatility"
+        words = f"not judged: {one.carry.missing}, so that no volatility can be told"
+        return _Told(one.session, False, words)
+    contracts, spot = one.analytics.contracts, one.analytics.spot
+    distance = (pl.col("strike") / pl.lit(spot, pl.Float64) - 1.0).abs()
+    near = contracts.filter(
+        distance <= NEAR, pl.col("years") > 0, pl.col("is_otm"), ~pl.col("is_adjusted")
+    )
+    if near.is_empty():
+        return _Told(one.session, False, "not judged: no contract near the money is known")
+    known = near["iv"].count()
+    words = f"{known} of {near.height} contracts near the money have a volatility"
+    words += f", {contracts['iv'].count()} of {contracts.height} of all"
+    return _Told(one.session, known >= _ANALYSED_SHARE * near.height, words)
 
 
-def _result(name: str, rows: list[tuple[date, bool, str]]) -> dg.AssetCheckResult:
-    failed = [row for row in rows if not row[1]]
+def _result(name: str, rows: list[_Told]) -> dg.AssetCheckResult:
+    failed = [row for row in rows if not row.passed]
+    blocks = any(row.blocks for row in failed) if failed else name in BLOCKING
     told = failed or rows
     return dg.AssetCheckResult(
         asset_key=ASSET,
         check_name=name,
         passed=not failed,
-        severity=(dg.AssetCheckSeverity.ERROR if name in BLOCKING else dg.AssetCheckSeverity.WARN),
+        severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
         metadata={
             "sessions": len(rows),
             "failed": len(failed),
-            "found": "\n".join(f"{day}: {words}" for day, _, words in told[:_ROWS])
+            "found": "\n".join(f"{row.session}: {row.words}" for row in told[:_ROWS])
             or "no chain was judged",
         },
     )
@@ -421,32 +507,38 @@ def _surface(analytics: ChainAnalytics, title: str) -> dict[str, Any]:
         .join(years, on=["root", "expiry"], how="inner")
         .with_columns(k=(pl.col("strike") / pl.col("forward")).log())
     )
+    quotes = ChainQuotes(*(points[name].to_numpy() for name in ("k", "_years", "iv")))
     try:
-        fit = calibrate_to_chain(
-            ChainQuotes(*(points[name].to_numpy() for name in ("k", "_years", "iv")))
-        )
+        fit = calibrate_to_chain(quotes)
     except DataError as error:
         return {"surface": f"not fitted: {error.message}"}
-    by_expiry = pl.DataFrame(
-        [
-            {"days": 365.0 * at, "points": e.points, "rmse": e.rmse, "worst": e.worst}
-            for at, e in fit.by_expiry.items()
-        ]
-    )
+    by_expiry = [{"days": 365.0 * years, **_shown(e)} for years, e in fit.by_expiry.items()]
+    by_deviation = [
+        {"from_sd": low, "to_sd": high, **_shown(e)} for (low, high), e in fit.by_deviation.items()
+    ]
     at = min(fit.by_expiry, key=lambda value: abs(365.0 * value - _SHOWN_DAYS))
     own = points.filter((pl.col("_years") - at).abs() < 1e-12).sort("k")
     market = MarketSmile(own["k"].to_numpy(), own["iv"].to_numpy())
     smile = smile_chart(fit.surface, at, title=f"{title}, {365.0 * at:.0f} days", market=market)
-    grid = surface_grid(fit.surface, title=f"{title}, fitted surface", longest=max(fit.by_expiry))
+    longest = max(fit.by_expiry)
+    grid = surface_grid(
+        fit.surface, title=f"{title}, fitted surface", longest=longest, quotes=quotes
+    )
     return {
         "surface_points": fit.errors.points,
         "surface_rmse_vol_points": fit.errors.rmse,
         "surface_rmse_near_vol_points": fit.errors.near,
         "surface_worst_vol_points": fit.errors.worst,
-        "surface_by_expiry": table(by_expiry, _ROWS),
+        "surface_by_expiry": table(pl.DataFrame(by_expiry), _ROWS),
+        "surface_by_deviation": table(pl.DataFrame(by_deviation), _ROWS),
         "smile": picture(draw(smile)),
         "surface": picture(draw(grid)),
     }
+
+
+def _shown(errors: Errors) -> dict[str, float]:
+    """Errors of a part of the surface as they are shown, in volatility points."""
+    return {"points": errors.points, "rmse": errors.rmse, "worst": errors.worst}
 
 
 def stored_sessions(lake: Warehouse, symbol: str, days: Sequence[date]) -> frozenset[date]:
@@ -480,5 +572,49 @@ def load(lake: Warehouse, symbol: str, session: date) -> tuple[ChainAnalytics, s
     forwards = pl.DataFrame(schema=FORWARDS_SCHEMA)
     if rows.is_empty():
         return ChainAnalytics(contracts, forwards, None, "none"), None
-    spot, source = rows["spot_used"][0], rows["spot_source"][0]
+    # Contracts that a later answer lacks stay with the spot of theirs; the chain's is the newest.
+    newest = rows.sort("available_at", "ingested_at").row(-1, named=True)
+    spot, source = newest["spot_used"], newest["spot_source"]
     return ChainAnalytics(contracts, forwards, spot, source), kind
+
+
+class Volatility(NamedTuple):
+    """`atm_iv_avg` of a session, of which kind of chain, and from when it was known."""
+
+    session: date
+    kind: str | None
+    value: float | None
+    available_at: datetime
+
+
+def volatilities(
+    lake: Warehouse,
+    symbol: str,
+    session: date,
+    kind: str | None,
+    *,
+    as_of: datetime,
+    own: Sequence[Volatility],
+) -> dict[date, float | None]:
+    """Volatilities of the sessions before that were known at a moment, of chains of one kind.
+
+    Model prices and real quotes are never ranked against each other.
+
+    Parameters
+    ----------
+    own
+        What the same run has measured so far, and not yet written.
+    """
+    from spy_assets.features.chain import rank_sessions
+
+    if kind is None:
+        return {}
+    stored = lake.read(
+        "features.chain",
+        as_of=as_of,
+        where="symbol = ? AND session >= ? AND session < ?",
+        params=(symbol, rank_sessions(session)[0], session),
+    ).select("session", "quote_kind", "atm_iv_avg", "available_at")
+    known = {one.session: one for one in map(Volatility._make, stored.iter_rows())}
+    known |= {one.session: one for one in own if one.available_at <= as_of}
+    return {day: one.value for day, one in known.items() if day < session and one.kind == kind}

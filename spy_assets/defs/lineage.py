@@ -13,6 +13,7 @@ import dagster as dg
 
 from spy_assets.features.columns import INDICATOR_COLUMNS
 from spy_assets.warehouse.dbt_sql import indicators_spec
+from spy_assets.warehouse.tables import TABLES
 
 #: Table without its schema, and column: `adjusted_bars.close`.
 Inputs = tuple[str, ...]
@@ -82,6 +83,43 @@ _DERIVED: Mapping[str, Mapping[str, Inputs]] = {
         "trend": _CLOSE,
     },
 }
+#: What forwards, volatilities and Greeks of a chain are computed from beside its quotes; the quotes
+#: of a model's chain are computed from the same.
+_CHAIN: Inputs = (
+    "rates.rate", "daily_bars.close", "daily_bars.dividend", "volatility.close",
+)  # fmt: skip
+_CHAIN_QUOTES: Mapping[str, Inputs] = {
+    "rate": ("rates.rate",),
+    "spot": ("daily_bars.close",),
+    **dict.fromkeys(("bid", "ask", "mid", "dividend_yield", "forward", "early_exercise"), _CHAIN),
+    **dict.fromkeys(("is_otm", "iv", "iv_status", "iv_error", "iv_used"), _CHAIN),
+    **dict.fromkeys(("delta", "gamma", "theta", "vega", "rho"), _CHAIN),
+    **dict.fromkeys(("spot_used", "spot_source"), _CHAIN),
+}
+_SMILE = ("iv", "right", "strike", "forward", "years")
+_WINGS = ("iv", "right", "delta", "is_otm", "years")
+_TRADED, _OPEN = ("volume", "right"), ("open_interest", "right", "years")
+_NEAR = ("strike", "spot_used")
+_GAMMAS = ("gamma", "open_interest", "right", "spot_used")
+_PAIN = ("strike", "open_interest", "right", "expiry")
+_SIDES = ("call", "put", "pcr")
+#: Columns of `features.chain`, and those of the quotes that each is computed from.
+_CHAIN_FEATURES: Mapping[str, Sequence[str]] = {
+    "quote_kind": ("quote_kind",),
+    **dict.fromkeys(("atm_iv_call", "atm_iv_put", "atm_iv_avg"), _SMILE),
+    **dict.fromkeys(("iv_skew_otm", "iv_term_slope", "iv_rank", "iv_percentile"), _SMILE),
+    **dict.fromkeys(("iv_skew_25d", "risk_reversal_25d"), _WINGS),
+    **{f"{side}_volume": _TRADED for side in _SIDES},
+    **{f"{side}_open_interest": _OPEN for side in _SIDES},
+    **{f"near_{side}_volume": (*_TRADED, *_NEAR) for side in _SIDES},
+    **{f"near_{side}_open_interest": (*_OPEN, *_NEAR) for side in ("call", "put")},
+    "gex_total": _GAMMAS,
+    **dict.fromkeys(("gex_near_atm", "gex_near_balance"), (*_GAMMAS, "strike")),
+    "max_pain": _PAIN,
+    "max_pain_distance": (*_PAIN, "spot_used"),
+    "expected_move": ("mid", "right", "strike", "forward", "expiry", "spot_used"),
+    "spot": ("spot_used",),
+}
 #: Where a column that is not named above is copied from, the first that has it.
 _COPIED_FROM = ("daily_bars", "indicators", "rates")
 #: When a row was known is the latest of all its inputs.
@@ -106,6 +144,28 @@ def indicator_lineage() -> dict[str, Any]:
     return _metadata(
         {
             name: [dg.TableColumnDep(asset_key=bars, column_name=column) for column in columns]
+            for name, columns in inputs.items()
+        }
+    )
+
+
+def chain_lineage() -> dict[str, Any]:
+    """Lineage of ``options.chain_quotes``; what the vendor gives has no column upstream."""
+    return _metadata(
+        {
+            name: [_dep(*one.split("."), layer="market") for one in inputs]
+            for name, inputs in _CHAIN_QUOTES.items()
+        }
+    )
+
+
+def chain_feature_lineage() -> dict[str, Any]:
+    """Lineage of ``features.chain``; its quality tells of everything that a feature needs."""
+    every = tuple(dict.fromkeys(one for inputs in _CHAIN_FEATURES.values() for one in inputs))
+    inputs = {name: _CHAIN_FEATURES.get(name, every) for name in TABLES["features.chain"].payload}
+    return _metadata(
+        {
+            name: [_dep("option_chain", column, layer="options") for column in columns]
             for name, columns in inputs.items()
         }
     )
@@ -153,6 +213,10 @@ def _copied(
         if table in tables and column in upstream[tables[table]]:
             return (f"{table}.{column}",)
     return ()
+
+
+def _dep(table: str, column: str, *, layer: str) -> dg.TableColumnDep:
+    return dg.TableColumnDep(asset_key=dg.AssetKey([layer, table]), column_name=column)
 
 
 def _metadata(deps: Mapping[str, Sequence[dg.TableColumnDep]]) -> dict[str, Any]:

@@ -5,12 +5,13 @@ the run fails, with the reason in quarantine. A session that no source has stays
 """
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 
 import dagster as dg
 
 from spy_assets.defs import chains, freshness
 from spy_assets.defs.describe import OWNERS, table, table_metadata, write_metadata
+from spy_assets.defs.lineage import chain_feature_lineage, chain_lineage
 from spy_assets.defs.market import RETRY, VENDOR_POOL
 from spy_assets.defs.partitions import SESSIONS
 from spy_assets.defs.resources import SpyResource
@@ -37,7 +38,7 @@ YEAR_BEFORE = dg.TimeWindowPartitionMapping(
     tags={"layer": "raw"},
     description="The option chain of a session: quotes as the vendor gave them, with implied "
     "volatility and Greeks of our own. A session without a chain has no rows, and says why.",
-    metadata=table_metadata(chains.QUOTES),
+    metadata=table_metadata(chains.QUOTES) | chain_lineage(),
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
@@ -101,12 +102,12 @@ def option_chain(
     tags={"layer": "mart"},
     description="What a session's chain says: volatility at the money, skew, term slope, put/call, "
     "gamma exposure, max pain, expected move. Null with the reason in `quality`.",
-    metadata=table_metadata(FEATURES),
+    metadata=table_metadata(FEATURES) | chain_feature_lineage(),
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
     freshness_policy=freshness.CHAINS,
-    code_version="1",
+    code_version="2",
 )
 def chain_features(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
     """Measure the run's sessions in order; rank and percentile look back over the ones before."""
@@ -120,19 +121,14 @@ def chain_features(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Ma
     days = sorted(date.fromisoformat(key) for key in context.partition_keys)
     with spy.warehouse() as lake:
         lake.ensure(TABLES[FEATURES])
-        past = lake.read(
-            FEATURES, where="symbol = ? AND session < ?", params=(symbol, days[-1])
-        ).select("session", "quote_kind", "atm_iv_avg")
-        known = {day: (kind, iv) for day, kind, iv in past.iter_rows()}
+        own: list[chains.Volatility] = []
         for day in days:
             analytics, kind = chains.load(lake, symbol, day)
-            # Model prices and real quotes are never ranked against each other.
-            history = [
-                iv for when, (other, iv) in sorted(known.items()) if when < day and other == kind
-            ]
+            moments = analytics.contracts["available_at"].to_list()
+            moment: datetime = max(moments, default=sessions.decision_time(day))
+            history = chains.volatilities(lake, symbol, day, kind, as_of=moment, own=own)
             row = measure(analytics, session=day, iv_history=history)
-            known[day] = (kind, row["atm_iv_avg"][0])
-            moment = analytics.contracts["available_at"].max() or sessions.decision_time(day)
+            own.append(chains.Volatility(day, kind, row["atm_iv_avg"][0], moment))
             rows.append(
                 row.with_columns(
                     pl.lit(symbol).alias("symbol"),

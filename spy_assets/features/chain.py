@@ -21,14 +21,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 import polars as pl
 
 from spy_assets.errors import DataError
+from spy_assets.options.chain import trading_days
 from spy_assets.options.chain_analytics import ChainAnalytics
 from spy_assets.options.contracts import nearest_expiry
+from spy_assets.sessions import previous_session, sessions_between
 
 #: Half width of "near the money", relative to the spot.
 NEAR = 0.02
@@ -43,8 +46,14 @@ WING_DELTA = 0.25
 #: Of the open interest that somebody bids for, this share must have a gamma, else a sum of gammas says
 #: nothing.
 GAMMA_COVERAGE = 0.90
+#: Of the contracts of a side (calls, puts) so many must have a volume, or open interest, else their
+#: sum is none: a null may be any number. Of a real Yahoo chain 97 % have open interest, of eight real
+#: CBOE chains all.
+COUNT_COVERAGE = 0.95
 #: Observations, today included, of rank and percentile: a year.
 RANK_WINDOW = 252
+#: The sessions, today included, among which they must lie: a year and a month.
+RANK_SPAN = 273
 
 #: Reason ids and when they are given.
 REASONS: Final[dict[str, str]] = {
@@ -54,8 +63,10 @@ REASONS: Final[dict[str, str]] = {
     "no_strikes": "no quoted strikes on both sides of the point asked for",
     "no_volume": "the denominator's volume is zero, or the vendor gives no volume",
     "no_open_interest": "the denominator's open interest is zero, or the vendor gives none",
+    "partial_volume": "the vendor gives the volume of less than 95 % of the contracts of a side",
+    "partial_open_interest": "the vendor gives less than 95 % of a side's open interest",
     "no_gamma": "less than 90 % of the open interest that has a bid has a gamma",
-    "warmup": "the history is shorter than 252 sessions, today included",
+    "warmup": "fewer than 252 of the last 273 sessions, today included, have a volatility",
     "flat": "the volatility had one and the same value all the time",
 }
 
@@ -81,7 +92,7 @@ CHAIN_FEATURES: Final[dict[str, str]] = {
     "near_put_open_interest": "put_open_interest of strikes within 2 % of S",
     "near_pcr_volume": "near_put_volume / near_call_volume",
     "risk_reversal_25d": "IV of the 25-delta call less IV of the 25-delta put, at 30 days",
-    "iv_rank": "(x - min) / (max - min) of atm_iv_avg over 252 sessions, today included",
+    "iv_rank": "(x - min) / (max - min) of atm_iv_avg over the last 252 sessions that have it",
     "iv_percentile": "share of the 251 sessions before with atm_iv_avg below today's",
     "gex_near_balance": "gex_near_atm / the same sum without signs: -1 only calls, +1 only puts",
     "max_pain": "strike at which the contracts of the expiry nearest to 7 days pay out least, dollars",
@@ -226,29 +237,48 @@ def volatility_features(contracts: pl.DataFrame) -> dict[str, Measured]:
     }
 
 
-def _total(rows: pl.DataFrame, column: str, reason: str) -> Measured:
-    known = rows[column].drop_nulls()
-    return Measured(float(known.sum())) if len(known) else _missing(reason)
+def _gap(rows: pl.DataFrame, column: str) -> str | None:
+    """Why the counts of these contracts cannot be summed; None if they can."""
+    known = rows[column].count()
+    if known == 0:
+        return f"no_{column}"
+    return f"partial_{column}" if known < COUNT_COVERAGE * rows.height else None
+
+
+def _side_gap(rows: pl.DataFrame, column: str) -> str | None:
+    """:func:`_gap` of calls and puts apart: one side without the other misleads."""
+    gaps = [_gap(rows.filter(right=right), column) for right in ("C", "P")]
+    if all(gaps):
+        return gaps[0]
+    return f"partial_{column}" if any(gaps) else None
+
+
+def _total(rows: pl.DataFrame, column: str) -> Measured:
+    gap = _gap(rows, column)
+    return Measured(float(rows[column].sum())) if gap is None else _missing(gap)
 
 
 def _ratio(put: Measured, call: Measured, reason: str) -> Measured:
-    if put.value is None or call.value is None or call.value == 0.0:
+    if put.value is None or call.value is None:
+        return _missing(put.reason or call.reason or reason)
+    if call.value == 0.0:
         return _missing(reason)
     return Measured(put.value / call.value)
 
 
 def activity_features(contracts: pl.DataFrame, prefix: str = "") -> dict[str, Measured]:
     """Volume, open interest and put/call ratios of the contracts given."""
-    alive = contracts.filter(pl.col("years") > 0)
     found: dict[str, Measured] = {}
-    for name, rows, reason in (
-        ("volume", contracts, "no_volume"),
-        ("open_interest", alive, "no_open_interest"),
-    ):
-        put, call = (_total(rows.filter(right=r), name, reason) for r in ("P", "C"))
+    for name, rows in (("volume", contracts), ("open_interest", contracts.filter(_alive()))):
+        put, call = (_total(rows.filter(right=right), name) for right in ("P", "C"))
         found[f"{prefix}call_{name}"], found[f"{prefix}put_{name}"] = call, put
-        found[f"{prefix}pcr_{name}"] = _ratio(put, call, reason)
+        found[f"{prefix}pcr_{name}"] = _ratio(put, call, f"no_{name}")
     return found
+
+
+def _alive() -> pl.Expr:
+    """Not settled at the time of the quote; without one, not on the session itself."""
+    return (pl.col("years") > 0).fill_null(pl.col("expiry") > pl.col("session"))
 
 
 def gamma_exposure(contracts: pl.DataFrame, spot: float) -> tuple[Measured, Measured]:
@@ -256,9 +286,14 @@ def gamma_exposure(contracts: pl.DataFrame, spot: float) -> tuple[Measured, Meas
 
     gamma · S² · open interest · 100, calls −, puts +. A contract without a gamma counts for nothing,
     and there is no sum if more than a tenth of the open interest is of that kind. Contracts that
-    nobody bids for are not asked for one: they are worth a cent or less.
+    nobody bids for are not asked for one: they are worth a cent or less. Nor is there one if the open
+    interest of one side is not known (:data:`COUNT_COVERAGE`).
     """
-    held = contracts.filter((pl.col("years") > 0) & (pl.col("open_interest") > 0))
+    living = contracts.filter(~(pl.col("years") <= 0).fill_null(False))
+    gap = _side_gap(living, "open_interest")
+    if gap is not None:
+        return _missing(gap), _missing(gap)
+    held = living.filter(pl.col("open_interest") > 0)
     known = held.filter(pl.col("gamma").is_not_null())
     unknown = held.filter(pl.col("gamma").is_null() & (pl.col("bid").fill_null(1.0) > 0))
     if held.is_empty():
@@ -303,12 +338,14 @@ def expected_move(contracts: pl.DataFrame, spot: float) -> Measured:
 
 def front_features(contracts: pl.DataFrame, session: date, spot: float) -> dict[str, Measured]:
     """Max pain and expected move of the expiry that the daily structures use."""
-    expiry = nearest_expiry(session, FRONT_DAYS)
-    front = contracts.filter(pl.col("expiry") == expiry)
+    front = contracts.filter(
+        trading_days(contracts["expiry"]) == nearest_expiry(session, FRONT_DAYS)
+    )
     if front.is_empty():
         names = ("max_pain", "max_pain_distance", "expected_move")
         return dict.fromkeys(names, _missing("no_expiry"))
-    pain = max_pain(front)
+    gap = _side_gap(front, "open_interest")
+    pain = max_pain(front) if gap is None else _missing(gap)
     distance = pain if pain.value is None else Measured(pain.value / spot - 1.0)
     return {
         "max_pain": pain,
@@ -323,13 +360,14 @@ def rank_and_percentile(today: Measured, history: Sequence[float | None]) -> dic
     Parameters
     ----------
     history
-        The feature on earlier sessions, oldest first; None where it was missing. The last 251 that
-        are numbers count.
+        The feature on each session before, oldest first; None where it was missing. Of the last
+        272 (:data:`RANK_SPAN`, less today) the last 251 that are numbers count.
     """
     if today.value is None:
         both = _missing(today.reason or "no_expiry")
         return {"iv_rank": both, "iv_percentile": both}
-    known = [value for value in history if value is not None and math.isfinite(value)]
+    recent = history[-(RANK_SPAN - 1) :]
+    known = [value for value in recent if value is not None and math.isfinite(value)]
     before = known[-(RANK_WINDOW - 1) :]
     if len(before) < RANK_WINDOW - 1:
         return {"iv_rank": _missing("warmup"), "iv_percentile": _missing("warmup")}
@@ -339,20 +377,30 @@ def rank_and_percentile(today: Measured, history: Sequence[float | None]) -> dic
     return {"iv_rank": rank, "iv_percentile": Measured(below)}
 
 
+def rank_sessions(session: date) -> list[date]:
+    """The sessions before one whose volatilities its rank may look at, oldest first."""
+    first = previous_session(session, RANK_SPAN - 1)
+    return sessions_between(first, previous_session(session))
+
+
 def _measure(
-    contracts: pl.DataFrame, session: date, spot: float, history: Sequence[float | None]
+    contracts: pl.DataFrame, session: date, spot: float, history: Mapping[date, float | None]
 ) -> dict[str, Measured]:
     near = contracts.filter((pl.col("strike") / spot - 1.0).abs() <= NEAR)
     found = volatility_features(contracts) | activity_features(contracts)
     found |= activity_features(near, "near_")
-    found["gex_total"], _ = gamma_exposure(contracts, spot)
-    found["gex_near_atm"], found["gex_near_balance"] = gamma_exposure(near, spot)
+    found["gex_total"], _ = gamma_exposure(contracts.filter(_alive()), spot)
+    found["gex_near_atm"], found["gex_near_balance"] = gamma_exposure(near.filter(_alive()), spot)
     found |= front_features(contracts, session, spot)
-    return found | rank_and_percentile(found["atm_iv_avg"], history)
+    before = [history.get(day) for day in rank_sessions(session)] if history else []
+    return found | rank_and_percentile(found["atm_iv_avg"], before)
 
 
 def chain_features(
-    analytics: ChainAnalytics, *, session: date, iv_history: Sequence[float | None] = ()
+    analytics: ChainAnalytics,
+    *,
+    session: date,
+    iv_history: Mapping[date, float | None] = MappingProxyType({}),
 ) -> pl.DataFrame:
     """The features of one session's chain.
 
@@ -363,7 +411,7 @@ def chain_features(
     session
         The day of the chain.
     iv_history
-        `atm_iv_avg` of the sessions before, oldest first.
+        `atm_iv_avg` of the sessions before that have it; :func:`rank_sessions` are looked at.
 
     Returns
     -------
@@ -380,10 +428,11 @@ def chain_features(
     if days - {session}:
         found_days = ", ".join(str(day) for day in sorted(days))
         raise DataError(f"the chain has rows of {found_days}, not only of {session}")
-    if contracts.is_empty() or analytics.spot is None:
-        found = dict.fromkeys(
-            CHAIN_FEATURES, _missing("no_chain" if contracts.is_empty() else "no_spot")
-        )
+    if contracts.is_empty():
+        found = dict.fromkeys(CHAIN_FEATURES, _missing("no_chain"))
+    elif analytics.spot is None:
+        # What was traded is known all the same; a list of trades has nothing else.
+        found = dict.fromkeys(CHAIN_FEATURES, _missing("no_spot")) | activity_features(contracts)
     else:
         found = _measure(contracts, session, analytics.spot, iv_history)
     return feature_row({name: found[name] for name in CHAIN_FEATURES}, session, analytics.spot)

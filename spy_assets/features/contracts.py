@@ -226,7 +226,11 @@ CHAIN_DIMENSIONS: dict[str, Dimension] = {
         "pcr_chain",
         "put volume / call volume of the session, all expiries of the option chain",
         "clip(x / 3, 0, 1)",
-        null_when=(_NO_CHAIN, ("no_volume", "no call was traded, or the chain has no volume")),
+        null_when=(
+            _NO_CHAIN,
+            ("no_volume", "no call was traded, or the chain has no volume"),
+            ("partial_volume", "less than 95 % of the calls or of the puts have a volume"),
+        ),
     ),
     "iv_skew": Dimension(
         "iv_skew_chain",
@@ -244,6 +248,7 @@ CHAIN_DIMENSIONS: dict[str, Dimension] = {
             _NO_CHAIN,
             _NO_GAMMA,
             ("no_open_interest", "the chain has no open interest"),
+            ("partial_open_interest", "less than 95 % of the calls or of the puts have one"),
         ),
     ),
 }

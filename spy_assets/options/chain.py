@@ -10,15 +10,26 @@ repaired silently and nothing is dropped without a note:
 | missing_key, bad_strike, bad_right, bad_settlement, bad_multiplier | error    | quarantined      |
 | not_finite (NaN, infinity in a price)                         | error    | quarantined      |
 | negative_price, negative_size, negative_count                 | error    | quarantined      |
-| crossed: bid above ask                                        | error    | quarantined      |
+| crossed: bid above ask                                        | warn     | its quote is     |
 | no_price: neither a quote, a trade nor open interest          | error    | quarantined      |
 | expired: the expiry is before the session                     | error    | quarantined      |
 | bad_expiry: more than ten years ahead                         | error    | quarantined      |
-| stale: quoted too long before the options closed (or `as_of`) | error    | quarantined      |
+| closed_expiry: on a day on which nothing can expire           | error    | quarantined      |
+| stale: the snapshot is too old, or the quote is of a day before | warn     | its quote is     |
 | future: quoted after `as_of`                                  | error    | quarantined      |
 | wrong_session, wrong_symbol: a row of another day or symbol   | error    | quarantined      |
 | duplicate_key: different rows of one contract and moment      | error    | all of them      |
 | superseded: an earlier quote of a contract that came twice    | warn     | quarantined      |
+
+A bad quote says nothing against the contract's counts. The row of a crossed or stale quote stays, with
+its volume and open interest and without anything of the quote: bid, ask, sizes, the vendor's volatility
+and Greeks, and of a stale one its time. It goes to quarantine as an error, and is not published, if
+something else is wrong with it, if it has no counts, or, stale, if no quote of the chain is fresh: the
+snapshot itself is then too old, and its counts are too.
+
+A quote's time is when it last changed, so that its age does not say that it is no longer in force:
+nobody touches a deep strike for hours. What can be too old is the snapshot, which is as old as its
+newest quote (:func:`stale_before`).
 
 A zero bid is no defect: the contract is listed and nobody bids (it gets no implied volatility). An
 adjusted contract is kept, flagged in ``is_adjusted``. The same row twice is one row.
@@ -29,9 +40,7 @@ per year, vega per 1.00 of volatility), times in UTC.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -41,10 +50,17 @@ import polars as pl
 
 from spy_assets.errors import NaiveTimestamp, SchemaDrift
 from spy_assets.market.cleaning import Cleaned
+from spy_assets.market.quarantine import (
+    FLAGS,
+    flag,
+    number_rows,
+    quarantine_frame,
+    quarantined_rows,
+)
 from spy_assets.market.schemas import QUARANTINE, TIMESTAMP, empty
 from spy_assets.options.contracts import AM_ROOTS, MULTIPLIER, OCC_PATTERN
-from spy_assets.options.expiries import options_close
-from spy_assets.sessions import require_aware
+from spy_assets.options.expiries import is_expiry, options_close, trading_day
+from spy_assets.sessions import require_aware, session_open
 
 if TYPE_CHECKING:
     import pandera.polars as pa
@@ -91,14 +107,15 @@ REJECTED_SCHEMA: dict[str, pl.DataType] = {"raw": pl.String(), "reason": pl.Stri
 #: Vendor values: absent where the vendor's number is no number.
 VENDOR_COLUMNS = tuple(name for name in CHAIN_SCHEMA if name.startswith("vendor_"))
 
-#: A quote older than this at the end of options trading (or at `as_of`, if earlier) is stale: the
+#: A snapshot older than this at the end of options trading (or at `as_of`, if earlier) is stale: the
 #: 15 minutes of a delayed feed, and 5 for the snapshot itself.
 STALE_AFTER = timedelta(minutes=20)
 
+#: What is withheld of a row whose quote alone is bad.
+QUOTE_COLUMNS = ("bid", "ask", "bid_size", "ask_size", *VENDOR_COLUMNS)
+
 #: No contract lives longer; a later expiry is a misread date.
 LONGEST_LIFE = "10y"
-
-_FLAGS = {"row": pl.UInt32, "reason": pl.String, "severity": pl.String}
 
 
 @dataclass(frozen=True)
@@ -152,6 +169,16 @@ def occ_of_fields() -> pl.Expr:
     )
 
 
+def trading_days(expiries: pl.Series) -> pl.Series:
+    """The session on which each expiry ends: the Friday of an old Saturday symbol; null if none is.
+
+    >>> trading_days(pl.Series([date(2012, 1, 21), date(2024, 12, 25)])).to_list()
+    [datetime.date(2012, 1, 20), None]
+    """
+    known = {day: trading_day(day) for day in expiries.drop_nulls().unique() if is_expiry(day)}
+    return expiries.replace_strict(known, default=None, return_dtype=pl.Date)
+
+
 def settlement_of(root: pl.Expr) -> pl.Expr:
     """``"AM"`` for the roots of index options that settle on opening prices, else ``"PM"``."""
     return pl.when(root.is_in(sorted(AM_ROOTS))).then(pl.lit("AM")).otherwise(pl.lit("PM"))
@@ -160,8 +187,9 @@ def settlement_of(root: pl.Expr) -> pl.Expr:
 def as_chain(frame: pl.DataFrame, **constants: object) -> pl.DataFrame:
     """Bring a frame into :data:`CHAIN_SCHEMA`: constants set, absent columns null, order and types.
 
-    `settlement`, `multiplier`, `is_adjusted` and `quote_kind` are derived where absent: by the
-    root, 100, the root's digit or another multiplier, and ``"chain"``.
+    Derived where absent are `settlement` (by the root), `is_adjusted` (by the root's digit or another
+    multiplier than 100), `multiplier` (100, but null for an adjusted contract, whose symbol does not
+    tell how many shares it delivers) and `quote_kind` (``"chain"``).
 
     Raises
     ------
@@ -178,12 +206,12 @@ def as_chain(frame: pl.DataFrame, **constants: object) -> pl.DataFrame:
     )
     absent = [name for name in CHAIN_SCHEMA if name not in filled.columns]
     filled = filled.with_columns(pl.lit(None, CHAIN_SCHEMA[name]).alias(name) for name in absent)
-    multiplier = pl.col("multiplier").fill_null(MULTIPLIER)
-    adjusted = pl.col("root").str.contains(r"\d$") | (multiplier != MULTIPLIER)
+    told = ("is_adjusted", pl.col("root").str.contains(r"\d$"), pl.col("multiplier") != MULTIPLIER)
+    adjusted = pl.any_horizontal(told).fill_null(False)
     filled = filled.with_columns(
         settlement=pl.coalesce("settlement", settlement_of(pl.col("root"))),
-        multiplier=multiplier,
-        is_adjusted=pl.col("is_adjusted").fill_null(False) | adjusted.fill_null(False),
+        multiplier=pl.coalesce("multiplier", pl.when(~adjusted).then(MULTIPLIER)),
+        is_adjusted=adjusted,
         quote_kind=pl.col("quote_kind").fill_null("chain"),
     )
     return _typed(filled)
@@ -287,27 +315,54 @@ def _schema_flags(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _flag(rows: pl.DataFrame, condition: pl.Expr, reason: str, severity: str) -> pl.DataFrame:
-    return rows.filter(condition.fill_null(False)).select(
-        "row", pl.lit(reason).alias("reason"), pl.lit(severity).alias("severity")
-    )
+def fresh_since(session: date, as_of: datetime, root: str, limit: timedelta) -> datetime:
+    """The moment that the newest quote of a fresh snapshot is not before."""
+    return min(require_aware(as_of), options_close(session, root)) - limit
+
+
+def stale_before(
+    quoted_at: pl.Series,
+    *,
+    session: date,
+    as_of: datetime,
+    root: str = "SPY",
+    limit: timedelta = STALE_AFTER,
+) -> datetime:
+    """The moment before which the quotes of a snapshot are stale.
+
+    A quote's time is when it last changed. If the newest one (but those after `as_of`) is within
+    `limit` of `as_of` or the end of options trading, the snapshot is fresh, and so is every quote since
+    the session's open. Of any other snapshot all older quotes are stale.
+
+    >>> times = pl.Series([datetime.fromisoformat(f"2024-06-12T{at}Z") for at in ("14:00", "20:10")])
+    >>> asked = datetime.fromisoformat("2024-06-12T21:00Z")
+    >>> stale_before(times, session=date(2024, 6, 12), as_of=asked).isoformat()
+    '2024-06-12T13:30:00+00:00'
+    >>> stale_before(times.head(1), session=date(2024, 6, 12), as_of=asked).isoformat()
+    '2024-06-12T19:55:00+00:00'
+    """
+    oldest = fresh_since(session, as_of, root, limit)
+    newest = quoted_at.filter(quoted_at <= require_aware(as_of)).max()
+    fresh = isinstance(newest, datetime) and newest >= oldest
+    return min(oldest, session_open(session)) if fresh else oldest
 
 
 def _day_flags(
-    rows: pl.DataFrame, session: date, symbol: str | None, as_of: datetime, stale_after: timedelta
+    rows: pl.DataFrame, session: date, symbol: str | None, as_of: datetime
 ) -> list[pl.DataFrame]:
-    """Rows of another day or symbol, expired contracts, quotes that are too old or of the future."""
+    """Rows of another day or symbol, expired contracts, quotes of the future."""
     day = pl.lit(session)
-    root = symbol or "SPY"
-    oldest = min(as_of, options_close(session, root)) - stale_after
     wrong_symbol = pl.col("symbol") != symbol if symbol is not None else pl.lit(False)
+    far = pl.col("expiry") > day.dt.offset_by(LONGEST_LIFE)
+    impossible = [one for one in rows["expiry"].drop_nulls().unique() if not is_expiry(one)]
+    closed = pl.col("expiry").is_in(impossible) & ~far
     return [
-        _flag(rows, pl.col("session") != day, "wrong_session", "error"),
-        _flag(rows, wrong_symbol, "wrong_symbol", "error"),
-        _flag(rows, pl.col("expiry") < day, "expired", "error"),
-        _flag(rows, pl.col("expiry") > day.dt.offset_by(LONGEST_LIFE), "bad_expiry", "error"),
-        _flag(rows, pl.col("quoted_at") < pl.lit(oldest), "stale", "error"),
-        _flag(rows, pl.col("quoted_at") > pl.lit(as_of), "future", "error"),
+        flag(rows, pl.col("session") != day, "wrong_session", "error"),
+        flag(rows, wrong_symbol, "wrong_symbol", "error"),
+        flag(rows, pl.col("expiry") < day, "expired", "error"),
+        flag(rows, far, "bad_expiry", "error"),
+        flag(rows, closed, "closed_expiry", "error"),
+        flag(rows, pl.col("quoted_at") > pl.lit(as_of), "future", "error"),
     ]
 
 
@@ -319,7 +374,7 @@ def _duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """
     once = rows.unique(subset=list(CHAIN_SCHEMA), keep="first", maintain_order=True)
     if not once.select(CHAIN_KEY).is_duplicated().any():
-        return once, pl.DataFrame(schema=_FLAGS)
+        return once, pl.DataFrame(schema=FLAGS)
     known = once.filter(pl.col("occ").is_not_null())
     twice = known.filter(known.select(CHAIN_KEY).is_duplicated())
     at = pl.col("quoted_at")
@@ -327,54 +382,16 @@ def _duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     newest = newest.fill_null(False)
     clash = newest & (newest.sum().over(CHAIN_KEY) > 1)
     flags = [
-        _flag(twice, clash, "duplicate_key", "error"),
-        _flag(twice, ~newest, "superseded", "warn"),
+        flag(twice, clash, "duplicate_key", "error"),
+        flag(twice, ~newest, "superseded", "warn"),
     ]
     return once, pl.concat(flags)
 
 
-def _jsonable(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    return value
-
-
-def _quarantined(rows: pl.DataFrame, flags: pl.DataFrame) -> pl.DataFrame:
-    """One quarantine row per flagged row, its reasons joined; the severest counts."""
-    if flags.is_empty():
-        return empty(QUARANTINE)
-    merged = (
-        flags.unique()
-        .sort("row", "reason")
-        .group_by("row", maintain_order=True)
-        .agg(pl.col("reason").str.join(","), pl.col("severity").min())
-    )  # "error" sorts before "warn"
-    told = rows.join(merged, on="row", maintain_order="left")
+def _quarantine(rows: pl.DataFrame, flags: pl.DataFrame) -> pl.DataFrame:
     # When it was fetched is no part of the row: the same row fetched again is the same.
     names = [name for name in CHAIN_SCHEMA if name != "available_at"]
-    payloads = [
-        json.dumps({n: _jsonable(v) for n, v in zip(names, row, strict=True)}, sort_keys=True)
-        for row in told.select(names).iter_rows()
-    ]
-    return _quarantine_frame(
-        told.select("symbol", "session", "reason", "severity", event_time=pl.col("quoted_at")),
-        payloads,
-    )
-
-
-def _quarantine_frame(told: pl.DataFrame, payloads: list[str]) -> pl.DataFrame:
-    ids = [hashlib.sha256(f"{DATASET}\n{text}".encode()).hexdigest()[:32] for text in payloads]
-    frame = told.with_columns(
-        pl.lit(DATASET).alias("dataset"),
-        pl.Series("row_id", ids, dtype=pl.String),
-        pl.Series("payload", payloads, dtype=pl.String),
-    )
-    ordered = frame.select(QUARANTINE.keys()).cast(pl.Schema(QUARANTINE))
-    return ordered.unique(subset=["row_id"], keep="first", maintain_order=True).sort(
-        "symbol", "session", "row_id", nulls_last=True
-    )
+    return quarantined_rows(rows, flags, DATASET, names=names, event_time="quoted_at")
 
 
 def _rejected(raw: RawChain, session: date, symbol: str | None) -> pl.DataFrame:
@@ -389,7 +406,7 @@ def _rejected(raw: RawChain, session: date, symbol: str | None) -> pl.DataFrame:
         pl.lit("error").alias("severity"),
         pl.lit(None, TIMESTAMP).alias("event_time"),
     )
-    return _quarantine_frame(told, payloads)
+    return quarantine_frame(told, payloads, DATASET)
 
 
 def _numeric_vendor_values(rows: pl.DataFrame) -> pl.DataFrame:
@@ -397,6 +414,27 @@ def _numeric_vendor_values(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(
         pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in VENDOR_COLUMNS
     )
+
+
+def _spare_counts(
+    rows: pl.DataFrame, flags: pl.DataFrame, before: datetime
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows whose quote alone is bad, without it; and the flags, theirs as warnings."""
+    fresh = (rows.join(flags, on="row", how="anti")["quoted_at"] >= before).any()
+    forgiven = pl.col("reason").is_in(["crossed", "stale"] if fresh else ["crossed"])
+    traded = pl.col("volume").is_not_null() & pl.col("last").is_not_null()
+    spared = (
+        rows.join(flags.filter(forgiven), on="row", how="semi")
+        .join(flags.filter(~forgiven), on="row", how="anti")
+        .filter(traded | pl.col("open_interest").is_not_null())
+    )
+    bare = spared.with_columns(
+        *(pl.lit(None, CHAIN_SCHEMA[name]).alias(name) for name in QUOTE_COLUMNS),
+        quoted_at=pl.when(pl.col("quoted_at") >= before).then("quoted_at"),
+    )
+    kept = pl.col("row").is_in(spared["row"].implode())
+    severity = pl.when(kept).then(pl.lit("warn")).otherwise("severity").alias("severity")
+    return bare, flags.with_columns(severity)
 
 
 def clean_chain(
@@ -420,8 +458,9 @@ def clean_chain(
     symbol
         If given, rows of another underlying are quarantined.
     stale_after
-        Age that a quote may have when the options of the session stop trading, or at `as_of` if that
-        is earlier. A quote without a time is not judged; see the staleness check.
+        Age that the newest quote may have when the options of the session stop trading, or at `as_of`
+        if that is earlier (:func:`stale_before`). A quote without a time is not judged; see the
+        staleness check.
 
     Returns
     -------
@@ -437,23 +476,27 @@ def clean_chain(
         If `session` is none.
     """
     typed = _numeric_vendor_values(require_chain(raw.frame))
-    numbered = typed.select(pl.row_index("row").cast(pl.UInt32), *typed.columns)
+    numbered = number_rows(typed)
     rows, clashes = _duplicates(numbered)
-    flags = pl.concat(
-        [
-            clashes,
-            _schema_flags(rows),
-            *_day_flags(rows, session, symbol, require_aware(as_of), stale_after),
-        ]
+    as_of = require_aware(as_of)
+    flags = pl.concat([clashes, _schema_flags(rows), *_day_flags(rows, session, symbol, as_of)])
+    before = stale_before(
+        rows.join(flags, on="row", how="anti")["quoted_at"],
+        session=session,
+        as_of=as_of,
+        root=symbol or "SPY",
+        limit=stale_after,
     )
-    kept = rows.join(flags.select("row").unique(), on="row", how="anti").select(CHAIN_SCHEMA.keys())
-    frame = kept.sort("symbol", "expiry", "strike", "right", "occ")
+    stale = flag(rows, pl.col("quoted_at") < pl.lit(before), "stale", "error")
+    without_quote, flags = _spare_counts(rows, pl.concat([flags, stale]), before)
+    kept = pl.concat([rows.join(flags, on="row", how="anti"), without_quote])
+    frame = kept.select(CHAIN_SCHEMA.keys()).sort("symbol", "expiry", "strike", "right", "occ")
     if not frame.is_empty():
         chain_schema().validate(frame, lazy=False)
-    quarantined = pl.concat([_quarantined(rows, flags), _rejected(raw, session, symbol)])
+    refused = pl.concat([_quarantine(rows, flags), _rejected(raw, session, symbol)])
     repeated = numbered.height - rows.height
     notes = (f"{repeated} repeated rows left out",) if repeated else ()
-    return Cleaned(frame, quarantined, notes)
+    return Cleaned(frame, refused, notes)
 
 
 def without_adjusted(chain: pl.DataFrame) -> pl.DataFrame:

@@ -21,7 +21,8 @@ on their last day too (last trades at 16:14:59 on eight expiry days).
 *Assumed*: SPY weeklies start on 2010-06-04 with one series ahead, and have five from 2012-09-01; SPY
 quarter ends start on 2006-07-10 and month ends on 2023-01-01; series of Mondays and Wednesdays
 before 2022 reach two weeks ahead; an expiry whose weekday is closed moves to the session before
-(Monday: after). For other roots only the third Fridays are certain.
+(Monday: after); one on a day that was closed at short notice ends on the session before. For other
+roots only the third Fridays are certain.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from typing import Final, Literal, NamedTuple
 from spy_assets.errors import DataError
 from spy_assets.options.contracts import AM_ROOTS, Settlement
 from spy_assets.sessions import (
+    CALENDAR_START,
     is_session,
     next_session,
     previous_session,
@@ -46,7 +48,7 @@ from spy_assets.sessions import (
 
 Kind = Literal["daily", "weekly", "monthly", "month_end", "quarterly", "leaps"]
 
-_MONDAY, _THURSDAY, _FRIDAY = 0, 3, 4
+_MONDAY, _THURSDAY, _FRIDAY, _SATURDAY = 0, 3, 4, 5
 #: How long options on funds and indices trade after the stock exchange's bell (Cboe hours: 16:15).
 LATE_CLOSE: Final = timedelta(minutes=15)
 #: Roots that trade until 16:15: broad index options and the funds of Cboe's list.
@@ -63,6 +65,9 @@ EUROPEAN_ROOTS: Final = frozenset(
 STOPS_AT_BELL: Final = frozenset({"SPXW", "XSP", "NDXP", "RUTW"})
 #: From this day the OCC symbol of a monthly carries the Friday; before, the Saturday after it.
 FRIDAY_SYMBOLS_SINCE: Final = date(2015, 2, 1)
+#: Days of mourning on which contracts that were already listed would have expired: in 2018 a
+#: Wednesday weekly, in 2025 a daily.
+CLOSED_AT_SHORT_NOTICE: Final = frozenset({date(2018, 12, 5), date(2025, 1, 9)})
 
 
 class ListedExpiry(NamedTuple):
@@ -242,20 +247,32 @@ def is_0dte_available(root: str, on: date) -> bool:
     return is_session(on) and expiries_listed(root, on)[0].day == on
 
 
+def is_expiry(day: date) -> bool:
+    """Whether a contract may carry that day: a session, an old Saturday, a closure at short notice.
+
+    >>> is_expiry(date(2014, 11, 22)), is_expiry(date(2026, 8, 22)), is_expiry(date(2024, 12, 25))
+    (True, False, False)
+    """
+    old_saturday = day.weekday() == _SATURDAY and CALENDAR_START < day < FRIDAY_SYMBOLS_SINCE
+    return is_session(day) or old_saturday or day in CLOSED_AT_SHORT_NOTICE
+
+
 def trading_day(expiry: date) -> date:
     """The session on which an expiry ends: itself, or the one before for old Saturday symbols.
 
     Raises
     ------
     DataError
-        If it is neither a session nor a day right after one that a symbol may carry.
+        If no contract can carry that day.
     """
     if is_session(expiry):
         return expiry
-    last = previous_session(expiry)
-    if (expiry - last).days > 3:
-        raise DataError(f"expiry {expiry} is {(expiry - last).days} days after a session")
-    return last
+    if not is_expiry(expiry):
+        raise DataError(
+            f"no contract expires on {expiry} ({expiry:%A}), which is no session",
+            hint=f"symbols carry Saturdays until {FRIDAY_SYMBOLS_SINCE} only; check the date",
+        )
+    return previous_session(expiry)
 
 
 @lru_cache(maxsize=4096)
@@ -269,7 +286,7 @@ def settlement(root: str, expiry: date) -> ExpirySettlement:
     Raises
     ------
     DataError
-        If the expiry is on no session and no Saturday after one.
+        If no contract can expire on that day.
     """
     day = trading_day(expiry)
     if root in AM_ROOTS:
@@ -295,7 +312,7 @@ def missing_expiries(root: str, on: date, present: frozenset[date]) -> list[date
     >>> missing_expiries("SPY", date(2026, 7, 22), frozenset())[:2]
     [datetime.date(2026, 7, 22), datetime.date(2026, 7, 23)]
     """
-    days = {trading_day(expiry) for expiry in present}
+    days = {trading_day(expiry) for expiry in present if is_expiry(expiry)}
     listed = expiries_listed(root, on)
     return [expiry.day for expiry in listed if expiry.certain and expiry.day not in days]
 

@@ -4,6 +4,9 @@ Contracts are those that the exchange lists for sure, strikes a dollar apart nea
 further out. The surface is calibrated to the day's volatility indices
 (:mod:`spy_assets.options.calibration`), prices are American where the contracts are, spreads come from
 :mod:`spy_assets.options.spread_model`. Volume and open interest are unknown, and stay null.
+
+VIX is of options on the S&P 500, so that only symbols of that index have such a chain
+(:data:`SYMBOLS`): the volatility of any other would be invented.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from spy_assets.options.expiries import EUROPEAN_ROOTS, expiries_listed, settlem
 from spy_assets.options.spread_model import SPY_SPREADS, model_quote
 from spy_assets.sessions import decision_time, session_close
 
+#: The S&P 500's fund and indices, whose volatility VIX is. The spreads are SPY's.
+SYMBOLS: Final = frozenset({"SPY", "SPX", "SPXW", "XSP"})
 #: Value of the column `source`.
 SOURCE: Final = "model"
 #: Strikes by their distance to the spot: up to the first a dollar apart, up to the last five.
@@ -57,7 +62,7 @@ def model_chain(
     points
         The session's volatility indices in points, by name; VIX is required.
     symbol
-        The underlying, which is the root.
+        The underlying, which is the root: one of :data:`SYMBOLS`.
     spot
         Its close in dollars.
     rate, dividend_yield
@@ -66,10 +71,15 @@ def model_chain(
     Raises
     ------
     DataError
-        If VIX is missing, or the symbol had no options yet.
+        If VIX is missing or is not the symbol's, or the symbol had no options yet.
     """
     from spy_assets.options import american, black_scholes
 
+    if symbol not in SYMBOLS:
+        raise DataError(
+            f"VIX is the volatility of the S&P 500 and says nothing of {symbol}",
+            hint=f"a model chain is for {', '.join(sorted(SYMBOLS))}; fetch a real one",
+        )
     fit = calibrate_to_indices(points)
     at = session_close(session)
     expiries = [expiry.day for expiry in expiries_listed(symbol, session) if expiry.certain]

@@ -178,7 +178,7 @@ _MARKET = (
         ("dataset", "VARCHAR", "Data set, e.g. minute_bars."),
         _SYMBOL,
         ("session", "DATE", "Session; for yearly data the last session of the year's part."),
-        ("due", "BIGINT", "Rows due."),
+        ("due", "BIGINT", "Rows due; of option_chain one, the session's chain."),
         ("present", "BIGINT", "Rows present."),
         ("gaps", "INTEGER", "Number of runs of missing rows."),
         ("note", "VARCHAR", "Remark, e.g. half day."),

@@ -15,16 +15,15 @@ from spy_assets.features.observation import missing_reasons
 from spy_assets.options.chain import RawChain, as_chain, clean_chain, occ_columns
 from spy_assets.options.chain_analytics import GREEKS, analyse_chain
 from spy_assets.options.chain_checks import blocking, check_chain
-from spy_assets.sessions import previous_session, session_close
+from spy_assets.sessions import previous_session, session_close, session_open
 from spy_assets.settings import Settings
 from spy_assets.warehouse import Warehouse
 from spy_assets.warehouse.tables import TABLES
 from spy_assets_tests.options.chains import (
     EVENING,
-    RATE,
+    MARKET,
     SESSION,
     SPOT,
-    YIELD,
     at_the_money,
     cleaned,
     model_chain,
@@ -33,7 +32,6 @@ from spy_assets_tests.options.chains import (
 
 CHAIN = model_chain()
 MONEY = at_the_money(CHAIN)
-MARKET = {"rate": RATE, "dividend_yield": YIELD}
 
 
 @pytest.fixture
@@ -76,7 +74,12 @@ def test_a_crossed_quote_is_quarantined_and_the_rest_published(lake: Warehouse) 
         ingested_at=EVENING,
     )
     assert lake.read("quarantine.rows")["reason"].to_list() == ["crossed"]
-    assert got.frame.height == CHAIN.height - 1
+    kept = row_of(got.frame, CHAIN["occ"][MONEY])
+    assert (kept["bid"], kept["ask"]) == (None, None)
+    told = row_of(analyse_chain(got.frame, **MARKET).contracts, CHAIN["occ"][MONEY])
+    assert told["iv"] is None
+    assert got.frame.height == CHAIN.height
+    assert got.frame["volume"].sum() == CHAIN["volume"].sum()
 
 
 @pytest.mark.fault(22)
@@ -97,8 +100,31 @@ def test_stale_quotes_are_excluded_and_the_signal_is_held() -> None:
 
 
 @pytest.mark.fault(23)
+def test_quotes_of_a_day_before_among_fresh_ones_are_excluded_and_the_signal_is_held() -> None:
+    last = session_close(previous_session(SESSION))
+    near = (pl.col("strike") / SPOT - 1.0).abs() < 0.15
+    old = CHAIN.with_columns(quoted_at=pl.when(near).then(pl.lit(last)).otherwise("quoted_at"))
+    got = cleaned(old)
+    assert set(got.quarantined["reason"]) == {"stale"}
+    kept = row_of(got.frame, CHAIN["occ"][MONEY])
+    assert (kept["bid"], kept["ask"], kept["quoted_at"]) == (None, None, None)
+    assert "iv_skew_chain:no_strikes" in held(old)
+    assert failed(old) == ["staleness"]
+
+
+@pytest.mark.fault(23)
 def test_fresh_quotes_are_not_held() -> None:
     assert held(CHAIN) == []
+
+
+@pytest.mark.fault(23)
+def test_a_quiet_quote_is_not_stale() -> None:
+    quiet = (pl.col("strike") / SPOT - 1.0).abs() > 0.1
+    morning = pl.when(quiet).then(pl.lit(session_open(SESSION))).otherwise("quoted_at")
+    chain = CHAIN.with_columns(quoted_at=morning)
+    assert cleaned(chain).quarantined.is_empty()
+    assert failed(chain) == []
+    assert held(chain) == []
 
 
 @pytest.mark.fault(24)
@@ -210,7 +236,7 @@ def test_a_symbol_of_another_contract_than_its_row_is_quarantined() -> None:
 def test_a_parity_breach_warns_and_does_not_block() -> None:
     dear = spoil(CHAIN, MONEY, bid=CHAIN["bid"][MONEY] + 4, ask=CHAIN["ask"][MONEY] + 4)
     found = check_chain(dear, root="SPY", session=SESSION, as_of=EVENING, **MARKET)
-    (finding,) = [f for f in found if not f.passed]
+    (finding,) = [f for f in found if f.judged and not f.passed]
     assert (finding.name, finding.severity, finding.counts["breaches"]) == ("parity", "warn", 1)
     assert finding.examples[0].startswith(f"{CHAIN['expiry'][MONEY]} 540.0")
     assert cleaned(dear).frame.height == CHAIN.height

@@ -21,6 +21,7 @@ from spy_assets.features.chain import (
     interpolate,
     max_pain,
     rank_and_percentile,
+    rank_sessions,
 )
 from spy_assets.features.chain_observation import daily_15_chain
 from spy_assets.features.contracts import (
@@ -38,17 +39,23 @@ from spy_assets.features.observation import (
 from spy_assets.options.chain import clean_chain
 from spy_assets.options.chain_analytics import ChainAnalytics, analyse_chain
 from spy_assets.options.contracts import nearest_expiry
+from spy_assets.sessions import previous_session
 from spy_assets_tests.options.chains import (
     RATE,
     SESSION,
     SPOT,
     YIELD,
+    at_the_money,
+    cleaned,
     model_chain,
     real_chain,
     smile,
+    spoil,
+    with_saturdays,
 )
 
 CHAIN = model_chain()
+COUNTS = ("volume", "open_interest")
 ACCOUNT = portfolio_dimensions(value=100_000.0, initial_capital=100_000.0)
 
 
@@ -204,6 +211,98 @@ def test_rank_needs_a_year_and_a_value_of_today():
     )
 
 
+def test_the_year_of_a_rank_is_not_older_than_a_month_more():
+    year = [0.10 + 0.001 * (i % 100) for i in range(251)]
+    assert rank_and_percentile(Measured(0.15), [*year, *[None] * 21])["iv_rank"].value is not None
+    for hole in (22, 4000):
+        got = rank_and_percentile(Measured(0.15), [*year, *[None] * hole])
+        assert {one.reason for one in got.values()} == {"warmup"}
+
+
+def test_the_history_of_a_rank_is_told_by_session(full):
+    days = rank_sessions(SESSION)
+    assert (len(days), days[-1]) == (272, date(2024, 6, 11))
+    told = dict.fromkeys(days[-251:], 0.01)
+    row = chain_features(full, session=SESSION, iv_history=told).row(0, named=True)
+    assert (row["iv_rank"], row["iv_percentile"]) == (1.0, 1.0)
+    old = {previous_session(day, 300): value for day, value in told.items()}
+    assert chain_features(full, session=SESSION, iv_history=old)["iv_rank"].item() is None
+
+
+def lacking(column: str, where: pl.Expr) -> pl.DataFrame:
+    """The chain without the column's numbers where the condition holds."""
+    return CHAIN.with_columns(pl.when(~where).then(column).alias(column))
+
+
+PARTIAL = "partial_open_interest"
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (  # the vendor gives this week's expiries only
+            pl.col("expiry") > date(2024, 6, 14),
+            {
+                "call_open_interest": PARTIAL,
+                "pcr_open_interest": PARTIAL,
+                "gex_total": PARTIAL,
+                "gex_near_balance": PARTIAL,
+                "max_pain": "no_open_interest",
+                "call_volume": None,
+            },
+        ),
+        (
+            pl.col("right") == "P",
+            {
+                "put_open_interest": "no_open_interest",
+                "pcr_open_interest": "no_open_interest",
+                "gex_near_atm": PARTIAL,
+                "gex_near_balance": PARTIAL,
+                "max_pain": PARTIAL,
+                "call_open_interest": None,
+            },
+        ),
+    ],
+)
+def test_part_of_the_open_interest_is_no_sum(where, expected):
+    found = reasons(lacking("open_interest", where))
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_part_of_the_volume_is_no_sum():
+    found = reasons(lacking("volume", pl.int_range(pl.len()) % 99 != 0))
+    names = ("call_volume", "put_volume", "pcr_volume")
+    assert {found[name] for name in names} == {"partial_volume"}
+    few = reasons(lacking("volume", pl.int_range(pl.len()) % 31 == 0))
+    assert not {*names} & set(few)
+
+
+def test_a_crossed_quote_takes_no_count_along(row):
+    crossed = spoil(CHAIN, at_the_money(CHAIN), bid=30.0, ask=20.0)
+    got = chain_features(analysed(cleaned(crossed).frame), session=SESSION).row(0, named=True)
+    counted = [name for name in CHAIN_FEATURES if "volume" in name or "open_interest" in name]
+    assert len(counted) == 11
+    assert [got[name] for name in counted] == [row[name] for name in counted]
+
+
+def test_counts_of_a_quote_without_a_time_are_those_of_living_contracts(row):
+    timeless = cleaned(CHAIN).frame.with_columns(quoted_at=pl.lit(None, CHAIN.schema["quoted_at"]))
+    got = chain_features(analysed(timeless), session=SESSION).row(0, named=True)
+    assert got["call_open_interest"] == row["call_open_interest"]
+
+
+def test_the_front_expiry_may_be_a_saturday():
+    before = date(2012, 1, 13)
+    chain = model_chain(before, spot=131.0)
+    fridays, saturdays = (
+        chain_features(analysed(frame), session=before).row(0, named=True)
+        for frame in (chain, with_saturdays(chain))
+    )
+    assert nearest_expiry(before, 7) == date(2012, 1, 20)
+    for name in ("max_pain", "expected_move", "atm_iv_avg"):
+        assert saturdays[name] == pytest.approx(fridays[name])
+
+
 @pytest.mark.parametrize(
     ("spoiled", "expected"),
     [
@@ -237,8 +336,10 @@ def test_what_cannot_be_computed_has_its_reason(spoiled, expected):
 
 def test_without_quotes_and_spot_nothing_is_made_up():
     bare = CHAIN.with_columns(pl.lit(None, pl.Float64).alias(n) for n in ("bid", "ask", "spot"))
-    got = chain_features(analysed(bare), session=SESSION)
-    assert got.select(CHAIN_FEATURES.keys()).row(0) == (None,) * len(CHAIN_FEATURES)
+    got = chain_features(analysed(bare), session=SESSION).row(0, named=True)
+    counted = {f"{side}_{what}" for side in ("call", "put", "pcr") for what in COUNTS}
+    assert {name for name in CHAIN_FEATURES if got[name] is not None} == counted
+    assert got["call_volume"] == CHAIN.filter(right="C")["volume"].sum()
     assert set(reasons(bare).values()) == {"no_spot"}
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from spy_assets.errors import ContractMismatch
 from spy_assets.features.contracts import (
+    CONTRACTS,
     DAILY_15_PROXY_V1,
+    ObservationContract,
     get_contract,
     render_markdown,
     require_same,
@@ -50,5 +52,6 @@ def test_an_unknown_contract_is_named() -> None:
         get_contract("daily_15_chain_v9")
 
 
-def test_docs_hold_the_rendered_contract() -> None:
-    assert render_markdown() in DOCS.read_text()
+@pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
+def test_docs_hold_the_rendered_contract(contract: ObservationContract) -> None:
+    assert render_markdown(contract).rstrip("\n") in DOCS.read_text()

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -115,6 +116,50 @@ def test_adjusted_bars_show_where_their_columns_come_from() -> None:
     close = dg.TableColumnDep(dg.AssetKey(["market", "daily_bars"]), "close")
     assert lineage["close"] == [close]
     assert {dep.column_name for dep in lineage["factor"]} >= {"dividend", "split"}
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "inputs"),
+    [
+        ("options/option_chain", "rate", {"market/rates.rate"}),
+        ("features/chain", "spot", {"options/option_chain.spot_used"}),
+        (
+            "features/chain",
+            "expected_move",
+            {
+                f"options/option_chain.{one}"
+                for one in ("mid", "right", "strike", "forward", "expiry", "spot_used")
+            },
+        ),
+    ],
+)
+def test_chains_show_where_their_columns_come_from(
+    name: str, column: str, inputs: set[str]
+) -> None:
+    assert {
+        f"{dep.asset_key.to_user_string()}.{dep.column_name}" for dep in lineage(name)[column]
+    } == inputs
+
+
+def test_every_feature_of_a_chain_has_its_lineage() -> None:
+    assert list(lineage("features/chain")) == list(TABLES["features.chain"].payload)
+
+
+@pytest.mark.parametrize("name", ["options/option_chain", "features/chain"])
+def test_lineage_of_chains_names_columns_and_parents_that_exist(name: str) -> None:
+    node = GRAPH.get(dg.AssetKey(name.split("/")))
+    own = {column.name for column in node.metadata["dagster/column_schema"].columns}
+    found = lineage(name)
+    assert set(found) <= own
+    for dep in (dep for deps in found.values() for dep in deps):
+        assert dep.asset_key in node.parent_keys
+        table = GRAPH.get(dep.asset_key).metadata["dagster/column_schema"]
+        assert dep.column_name in {column.name for column in table.columns}
+
+
+def lineage(name: str) -> Any:
+    node = GRAPH.get(dg.AssetKey(name.split("/")))
+    return node.metadata["dagster/column_lineage"].deps_by_column
 
 
 def ancestors(name: str) -> set[str]:

@@ -16,6 +16,7 @@ from spy_assets.options.expiries import (
     expiries_listed,
     options_close,
     settlement,
+    third_friday,
 )
 
 SESSION = date(2024, 6, 12)
@@ -28,6 +29,10 @@ def smile(moneyness: np.ndarray, years: np.ndarray) -> np.ndarray:
     """A volatility that falls with the strike and rises with time."""
     slope = np.log(moneyness) / np.sqrt(np.maximum(years, 0.02))
     return 0.13 + 0.02 * np.sqrt(years) - 0.05 * slope + 0.02 * slope**2
+
+
+#: What :func:`model_chain` is priced at, as the analytics and the checks take it.
+MARKET: dict[str, float] = {"rate": RATE, "dividend_yield": YIELD}
 
 
 def model_chain(
@@ -98,6 +103,22 @@ def spoil(frame: pl.DataFrame, row: int, **values: object) -> pl.DataFrame:
         pl.when(here).then(pl.lit(value, frame.schema[name])).otherwise(pl.col(name)).alias(name)
         for name, value in values.items()
     )
+
+
+def with_saturdays(frame: pl.DataFrame) -> pl.DataFrame:
+    """The chain as its symbols were before 2015: monthlies carry the Saturday after."""
+    monthly = [day for day in frame["expiry"].unique() if day == third_friday(day.year, day.month)]
+    expiry = pl.when(pl.col("expiry").is_in(monthly)).then(pl.col("expiry") + timedelta(days=1))
+    return frame.with_columns(pl.coalesce(expiry, "expiry").alias("expiry")).with_columns(
+        occ=_occ()
+    )
+
+
+def only_traded(frame: pl.DataFrame, share: int = 3) -> pl.DataFrame:
+    """What a list of trades has of the chain: one contract in `share`, and no quotes."""
+    unsaid = ("bid", "ask", "bid_size", "ask_size", "open_interest", "spot")
+    traded = frame.filter(pl.col("volume") % share == 0)
+    return traded.with_columns(pl.lit(None, frame.schema[name]).alias(name) for name in unsaid)
 
 
 def at_the_money(frame: pl.DataFrame, days: int = 30, right: str = "C") -> int:

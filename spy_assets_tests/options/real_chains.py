@@ -62,12 +62,13 @@ def load(folder: Path, day: str) -> DayQuotes:
     for (expiry,), group in rows.sort("expiry").group_by(["expiry"], maintain_order=True):
         days = (expiry - date.fromisoformat(day)).days
         if 0 < days <= LONGEST_DAYS:
-            parts.append(_expiry(group, days / 365.0, spot))
+            parts.append(expiry_quotes(group, days / 365.0, spot))
     joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
     return DayQuotes(*joined, spot=spot)
 
 
-def _expiry(group: pl.DataFrame, years: float, spot: float) -> tuple[np.ndarray, ...]:
+def expiry_quotes(group: pl.DataFrame, years: float, spot: float) -> tuple[np.ndarray, ...]:
+    """Columns of :class:`DayQuotes` but the spot, of one expiry: `right`, `strike`, `bid`, `ask`."""
     sides = [
         group.filter(pl.col("right") == right).select(
             "strike", pl.col("bid").alias(f"{right}bid"), pl.col("ask").alias(f"{right}ask")

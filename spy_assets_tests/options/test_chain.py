@@ -15,6 +15,7 @@ from spy_assets.errors import DataError, NaiveTimestamp, SchemaDrift
 from spy_assets.market.schemas import QUARANTINE
 from spy_assets.options.chain import (
     CHAIN_SCHEMA,
+    QUOTE_COLUMNS,
     RawChain,
     as_chain,
     chain_schema,
@@ -24,6 +25,7 @@ from spy_assets.options.chain import (
     without_adjusted,
 )
 from spy_assets.options.contracts import parse_occ
+from spy_assets.sessions import session_open
 from spy_assets_tests.options.chains import (
     EVENING,
     SESSION,
@@ -31,10 +33,12 @@ from spy_assets_tests.options.chains import (
     model_chain,
     real_chain,
     spoil,
+    with_saturdays,
 )
 from spy_assets_tests.options.test_contracts import contracts
 
 CHAIN = model_chain()
+OPEN = session_open(SESSION)
 
 
 def read(*symbols: str) -> list[tuple[object, ...]]:
@@ -108,10 +112,8 @@ NAN, INF = float("nan"), float("inf")
         ({"bid_size": -1}, "negative_size"),
         ({"volume": -1}, "negative_count"),
         ({"open_interest": -7}, "negative_count"),
-        ({"bid": 900.0}, "crossed"),
         ({"session": date(2024, 6, 11)}, "wrong_session"),
         ({"symbol": "QQQ"}, "wrong_symbol"),
-        ({"quoted_at": EVENING - timedelta(hours=3)}, "stale"),
         ({"quoted_at": EVENING + timedelta(seconds=1)}, "future"),
         ({"bid": None, "ask": None, "last": None, "open_interest": None}, "no_price"),
     ],
@@ -121,6 +123,50 @@ def test_one_bad_row_goes_to_quarantine_with_its_reason(values, reason):
     assert got.quarantined.select("reason", "severity").rows() == [(reason, "error")]
     assert got.frame.height == CHAIN.height - 1
     assert got.quarantined["dataset"].item() == "option_chain"
+
+
+BAD_QUOTES = [
+    ({"bid": 900.0}, "crossed"),
+    ({"quoted_at": OPEN - timedelta(microseconds=1)}, "stale"),
+    ({"ask": 0.0, "quoted_at": OPEN - timedelta(days=1)}, "crossed,stale"),
+]
+
+
+@pytest.mark.parametrize(("values", "reason"), BAD_QUOTES)
+def test_a_bad_quote_is_withheld_and_the_counts_stay(values, reason):
+    spoiled = spoil(CHAIN, 57, vendor_iv=0.2, **values)
+    got = cleaned(spoiled)
+    assert got.quarantined.select("reason", "severity").rows() == [(reason, "warn")]
+    kept = got.frame.row(by_predicate=pl.col("occ") == CHAIN["occ"][57], named=True)
+    assert [kept[name] for name in QUOTE_COLUMNS] == [None] * len(QUOTE_COLUMNS)
+    assert (kept["quoted_at"] is None) == ("stale" in reason)
+    for name in ("volume", "open_interest", "last"):
+        assert got.frame[name].sum() == CHAIN[name].sum()
+    assert cleaned(got.frame).frame.equals(got.frame)
+
+
+@pytest.mark.parametrize(("values", "reason"), BAD_QUOTES)
+def test_a_bad_quote_without_sound_counts_takes_the_contract_along(values, reason):
+    for other in ({"volume": None, "open_interest": None}, {"open_interest": -1}, {"strike": 0.0}):
+        got = cleaned(spoil(CHAIN, 57, **{**values, **other}))
+        assert got.quarantined["severity"].to_list() == ["error"]
+        assert reason.split(",")[-1] in got.quarantined["reason"].item()
+        assert got.frame.height == CHAIN.height - 1
+
+
+@pytest.mark.parametrize("day", [date(2024, 12, 25), date(2027, 1, 2)])
+def test_an_expiry_on_no_session_is_quarantined(day):
+    got = cleaned(spoil(CHAIN, 7, expiry=day).with_columns(occ=occ_of_fields()))
+    assert got.quarantined.select("reason", "severity").rows() == [("closed_expiry", "error")]
+    assert got.frame.height == CHAIN.height - 1
+
+
+def test_the_saturdays_of_old_symbols_are_sound():
+    friday = date(2012, 1, 20)
+    old = with_saturdays(model_chain(friday, spot=131.0))
+    got = cleaned(old, session=friday, as_of=datetime(2012, 1, 20, 22, tzinfo=UTC))
+    assert date(2012, 1, 21) in got.frame["expiry"]
+    assert (got.frame.height, got.quarantined.height) == (old.height, 0)
 
 
 def test_the_quarantined_row_can_be_read_back():
@@ -184,9 +230,49 @@ def test_during_the_session_age_counts_from_now():
     assert set(cleaned(live, as_of=noon).quarantined["reason"]) == {"stale"}
 
 
+def test_a_quiet_quote_of_a_fresh_snapshot_keeps_its_numbers():
+    quiet = spoil(CHAIN, 57, bid=0.0, ask=0.01, volume=None, open_interest=None, quoted_at=OPEN)
+    got = cleaned(quiet)
+    assert got.quarantined.is_empty()
+    assert got.frame.sort("occ").equals(quiet.sort("occ"))
+
+
+@pytest.mark.parametrize(("minutes", "stale"), [(20, 0), (21, CHAIN.height)])
+def test_a_snapshot_is_as_old_as_its_newest_quote(minutes, stale):
+    newest = datetime(2024, 6, 12, 20, 15, tzinfo=UTC) - timedelta(minutes=minutes)
+    half = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit(OPEN)).otherwise(pl.lit(newest))
+    got = cleaned(CHAIN.with_columns(quoted_at=half))
+    assert got.quarantined["reason"].to_list() == ["stale"] * stale
+    assert got.frame.height == CHAIN.height - stale
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"quoted_at": EVENING + timedelta(seconds=1)}, "future"),
+        ({"quoted_at": EVENING, "symbol": "QQQ"}, "wrong_symbol"),
+    ],
+)
+def test_a_bad_row_does_not_make_an_old_snapshot_fresh(odd, reason):
+    old = CHAIN.with_columns(quoted_at=pl.lit(OPEN))
+    got = cleaned(spoil(old, 57, **odd))
+    assert got.frame.is_empty()
+    assert set(got.quarantined["reason"]) == {"stale", reason}
+
+
+def test_before_the_open_age_counts_from_now():
+    asked = OPEN - timedelta(minutes=5)
+    early = spoil(model_chain(quoted_at=asked), 57, quoted_at=asked - timedelta(minutes=20))
+    assert cleaned(early, as_of=asked).quarantined.is_empty()
+    late = spoil(early, 58, quoted_at=asked - timedelta(minutes=21))
+    assert cleaned(late, as_of=asked).quarantined["reason"].to_list() == ["stale"]
+
+
 @pytest.mark.parametrize(
     ("root", "multiplier", "settlement", "adjusted"),
     [
+        ("SPY", None, "PM", False),
+        ("SPY1", None, "PM", True),
         ("SPY", 100, "PM", False),
         ("SPY1", 100, "PM", True),
         ("SPX", None, "AM", False),
@@ -199,7 +285,12 @@ def test_settlement_and_adjustment_follow_from_root_and_multiplier(
 ):
     got = as_chain(pl.DataFrame({"root": [root]}), multiplier=multiplier).row(0, named=True)
     assert (got["settlement"], got["is_adjusted"]) == (settlement, adjusted)
-    assert got["multiplier"] == (multiplier or 100)
+    assert got["multiplier"] == (multiplier or (None if adjusted else 100))
+
+
+def test_a_contract_that_is_told_to_be_adjusted_is_of_an_unknown_number_of_shares():
+    got = as_chain(pl.DataFrame({"root": ["SPY"]}), is_adjusted=True).row(0, named=True)
+    assert (got["multiplier"], got["is_adjusted"]) == (None, True)
 
 
 def test_adjusted_contracts_can_be_left_out():

@@ -14,6 +14,7 @@ from spy_assets.errors import DataError
 from spy_assets.options.expiries import (
     expiries_listed,
     is_0dte_available,
+    is_expiry,
     missing_expiries,
     month_end,
     options_close,
@@ -190,6 +191,19 @@ def test_saturday_symbols_stand_for_the_friday_before():
     assert trading_day(date(2014, 11, 22)) == date(2014, 11, 21)
     assert settlement("SPY", date(2014, 11, 22)) == settlement("SPY", date(2014, 11, 21))
     assert trading_day(date(2014, 4, 19)) == date(2014, 4, 17)  # Good Friday in between
+
+
+@pytest.mark.parametrize(
+    "day", [date(2024, 12, 25), date(2027, 1, 2), date(2015, 2, 21), date(2014, 11, 23)]
+)
+def test_nothing_expires_on_a_holiday_or_a_later_weekend(day):
+    assert not is_expiry(day)
+    with pytest.raises(DataError, match=f"no contract expires on {day}"):
+        settlement("SPY", day)
+
+
+def test_a_closure_at_short_notice_moves_its_expiry():
+    assert trading_day(date(2025, 1, 9)) == date(2025, 1, 8)
 
 
 def test_an_expiry_beyond_the_calendar_is_refused():

@@ -50,6 +50,12 @@ def test_the_volatility_goes_in_and_comes_out(clean: pl.DataFrame) -> None:
     assert abs(error).max() < 0.003  # quotes are rounded to cents
 
 
+@pytest.mark.parametrize("symbol", ["QQQ", "IWM", "SPYG"])
+def test_vix_says_nothing_of_another_index(symbol: str) -> None:
+    with pytest.raises(DataError, match=f"S&P 500 and says nothing of {symbol}"):
+        model_chain({"VIX": 13.0}, symbol=symbol, session=DAY, **MARKET)
+
+
 def test_without_vix_there_is_none() -> None:
     with pytest.raises(DataError, match="from VIX None"):
         made(VIX9D=12.0)

@@ -222,8 +222,11 @@ def _moment(column: str) -> pl.Expr:
 
 
 def _canonical(frame: pl.DataFrame, session: date, spot: float | None) -> pl.DataFrame:
-    # The daily bar is of the last day with a trade: of an earlier one, today's volume is 0.
-    today = pl.col("dailyBar.t").str.slice(0, 10) == session.isoformat()
+    # The daily bar is of the last day with a trade: of an earlier one, or none, today's volume is 0.
+    # Where no contract has a bar nothing is known.
+    bar = pl.col("dailyBar.t").str.slice(0, 10)
+    today = bar == session.isoformat()
+    quiet = ~today | (bar.is_null() & bar.is_not_null().any())
     return frame.select(
         pl.col("symbol").alias("ticker"),
         pl.col("latestQuote.bp").alias("bid"),
@@ -233,7 +236,7 @@ def _canonical(frame: pl.DataFrame, session: date, spot: float | None) -> pl.Dat
         _moment("latestQuote.t").alias("quoted_at"),
         traded(pl.col("latestTrade.p")).alias("last"),
         _moment("latestTrade.t").alias("last_at"),
-        pl.when(today).then(pl.col("dailyBar.v")).when(~today).then(0.0).alias("volume"),
+        pl.when(today).then(pl.col("dailyBar.v")).when(quiet).then(0.0).alias("volume"),
         "open_interest",
         "multiplier",
         known_iv(pl.col("iv")).alias("vendor_iv"),

@@ -212,9 +212,11 @@ _KNOWN = {
 def _canonical(frame: pl.DataFrame, session: date, snapshot: datetime) -> pl.DataFrame:
     """A quote has its own time; a contract without one is dated by the snapshot."""
     iv = known_iv(pl.col("iv"))
-    # The bar is of the last day with a trade: if that is an earlier one, today's volume is 0.
+    # The bar is of the last day with a trade: if that is an earlier one, or none, today's volume is 0.
+    # Where no contract has a bar the plan gives none, and nothing is known.
     bar = epoch(pl.col("day.last_updated"), "ns").dt.convert_time_zone("America/New_York").dt.date()
-    volume = pl.when(bar == session).then(pl.col("day.volume")).when(bar < session).then(0.0)
+    quiet = (bar < session) | (bar.is_null() & bar.is_not_null().any())
+    volume = pl.when(bar == session).then(pl.col("day.volume")).when(quiet).then(0.0)
     return frame.with_columns(pl.lit(None, pl.Float64).alias("greeks.rho")).select(
         pl.col("details.ticker").alias("ticker"),
         *_contract_fields(prefix="details."),

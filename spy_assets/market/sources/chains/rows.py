@@ -298,8 +298,8 @@ def finish(
     that the vendor gives beside it are kept as they are, so that cleaning can compare them. Without
     it the OCC symbol is spelled from `root`, `expiry`, `right` and `strike`.
 
-    Where the vendor does not say how many shares a contract is of, a standard one is of 100, and an
-    adjusted one, whose symbol does not tell, of null.
+    Where the vendor does not say how many shares a contract is of,
+    :func:`~spy_assets.options.chain.as_chain` decides.
     """
     if ticker is None:
         raw, named = "occ", frame.with_columns(occ=occ_of_fields())
@@ -313,8 +313,6 @@ def finish(
         pl.col(raw).cast(pl.String).fill_null("null").alias("raw"),
         pl.lit("bad_occ", pl.String).alias("reason"),
     )
-    if "multiplier" not in good.columns:
-        good = good.with_columns(pl.lit(None, CHAIN_SCHEMA["multiplier"]).alias("multiplier"))
     chain = as_chain(
         good.select(name for name in good.columns if name in CHAIN_SCHEMA).with_columns(
             cs.float().fill_nan(None)
@@ -324,7 +322,4 @@ def finish(
         source=source,
         available_at=available_at,
     )
-    guessed = good["multiplier"].is_null() & chain["is_adjusted"]
-    return RawChain(
-        chain.with_columns(pl.when(~guessed).then("multiplier").alias("multiplier")), rejected
-    )
+    return RawChain(chain, rejected)
