@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from spy_assets.cli.terminal import Terminal
     from spy_assets.market.sources.chains.protocol import ChainSource
     from spy_assets.options.chain import RawChain
-    from spy_assets.options.chain_calibration import ChainFit
-    from spy_assets.options.pictures import Chart
+    from spy_assets.options.chain_calibration import ChainFit, ChainQuotes
+    from spy_assets.options.pictures import Chart, SurfaceGrid
 
 TABLE: Final = "options.chain_quotes"
 SPOT_SOURCES: Final = {
@@ -30,8 +30,14 @@ SPOT_SOURCES: Final = {
 }
 #: The surface is fitted to quotes that somebody bids at least five cents for.
 _LEAST_BID: Final = 0.05
+#: A page has this many smiles beside the one asked for, and a surface at least that long (years).
+_SMILES: Final = 8
+_SHORTEST_TERM: Final = 2.0 / 365.0
 _EMPTY_LAKE: Final = "materialize option_chain, or read a drop by --file"
-_LAYOUT: Final = "a drop is a folder with chains/VENDOR/…, a DAY.parquet in one, or a JSON of Cboe"
+_LAYOUT: Final = (
+    "a drop is a folder with chains/VENDOR/…, a DAY.parquet in one, a JSON of Cboe, or a file of"
+    " OptionsDX or DataShop"
+)
 
 
 @dataclass(frozen=True)
@@ -178,13 +184,16 @@ def raw_from_drop(
 def _drop(path: Path) -> tuple[ChainSource, date | None]:
     """Which adapter reads the path, and the day if it is the file of one."""
     from spy_assets.market.sources.chains.cboe import CboeFileChains
-    from spy_assets.market.sources.chains.files import FileChains
+    from spy_assets.market.sources.chains.files import FileChains, file_of_lines
 
     if path.is_dir():
         root = path.resolve()
         places = (root, *root.parents)
         found = next((place for place in places[:4] if (place / "chains").is_dir()), root)
         return FileChains(found), None
+    lines = file_of_lines(path)
+    if lines is not None:
+        return lines, None
     folders = path.resolve().parents
     if path.suffix != ".parquet" or len(folders) < 4 or folders[1].name != "cboe":
         raise ConfigError(f"--file {str(path)!r} is no file that can be read", hint=_LAYOUT)
@@ -348,7 +357,8 @@ def _around(rows: pl.DataFrame, atm: float | None, strikes: int | None) -> pl.Da
 
 
 def as_document(view: View, row_objects: Callable[[pl.DataFrame], Any]) -> dict[str, Any]:
-    """The view as one JSON document."""
+    """The view as one JSON document, in the units that it names."""
+    from spy_assets.cli.option_units import CHAIN_UNITS, as_read
 
     def summary(expiry: Expiry) -> dict[str, Any]:
         return {
@@ -371,15 +381,77 @@ def as_document(view: View, row_objects: Callable[[pl.DataFrame], Any]) -> dict[
         "atm_strike": view.atm_strike,
         "expiries": [summary(expiry) for expiry in view.expiries],
         "notes": list(snapshot.notes),
-        "rows": row_objects(view.rows),
+        "units": CHAIN_UNITS,
+        "rows": row_objects(as_read(view.rows)),
     }
 
 
-# --- the smile ----------------------------------------------------------------------------------
+# --- pictures -----------------------------------------------------------------------------------
 
 
-def smile_of(view: View) -> tuple[Chart, ChainFit]:
-    """Smile of the expiry shown, beside the surface fitted to the whole chain.
+@dataclass(frozen=True)
+class Fitted:
+    """A view's chain with the surface fitted to all of it."""
+
+    view: View
+    quotes: ChainQuotes
+    fit: ChainFit
+    #: Which quotes are of the expiry shown.
+    here: pl.Series
+
+    def smile(self) -> Chart:
+        """The fit of the expiry shown beside its quotes."""
+        expiry = self.view.expiry
+        return self._smile_at(expiry.day, float(expiry.years or 0.0), self.here.to_numpy())
+
+    def album(self) -> list[Chart | SurfaceGrid]:
+        """The surface with all quotes, the term structure, and smiles: the one shown, and others."""
+        from spy_assets.options.pictures import surface_grid, term_chart
+
+        snapshot, errors = self.view.snapshot, self.fit.errors
+        chain = f"{snapshot.symbol} {snapshot.session}"
+        longest = max(float(self.quotes.years.max()), _SHORTEST_TERM)
+        told = f"{errors.points:,} quotes, fit within {errors.near:.2f} points near the money"
+        surface = self.fit.surface
+        return [
+            surface_grid(surface, title=f"{chain}: {told}", longest=longest, quotes=self.quotes),
+            self.smile(),
+            term_chart(surface, title=f"{chain}: term structure", longest=longest),
+            *(
+                self._smile_at(other.day, years, self.quotes.years == years)
+                for other, years in self._others()
+            ),
+        ]
+
+    def _others(self) -> list[tuple[Expiry, float]]:
+        """Expiries beside the one shown that the surface was fitted to, evenly spread over them."""
+        shown = self.view.expiry
+        fitted = [
+            (other, other.years)
+            for other in self.view.expiries
+            if other.years in self.fit.by_expiry and other != shown and other.years is not None
+        ]
+        step = max(1, -(-len(fitted) // _SMILES))
+        return fitted[::step]
+
+    def _smile_at(self, day: date, years: float, rows: Any) -> Chart:
+        from spy_assets.options.pictures import MarketSmile, smile_chart
+
+        snapshot, quotes = self.view.snapshot, self.quotes
+        error = self.fit.by_expiry.get(years)
+        told = f", fit within {error.near:.2f} points near" if error else ""
+        title = f"{snapshot.symbol} {day} on {snapshot.session}{told}"
+        market = MarketSmile(
+            quotes.k[rows],
+            quotes.iv[rows],
+            None if quotes.bid_iv is None else quotes.bid_iv[rows],
+            None if quotes.ask_iv is None else quotes.ask_iv[rows],
+        )
+        return smile_chart(self.fit.surface, years, title=title, market=market)
+
+
+def fitted(view: View) -> Fitted:
+    """Fit the surface to the whole chain, for pictures of the expiry shown.
 
     Raises
     ------
@@ -387,26 +459,20 @@ def smile_of(view: View) -> tuple[Chart, ChainFit]:
         If no expiry has enough volatilities, or the one shown has no time left.
     """
     from spy_assets.options.chain_calibration import ChainQuotes, calibrate_to_chain
-    from spy_assets.options.pictures import MarketSmile, smile_chart
 
     expiry, snapshot = view.expiry, view.snapshot
     usable = snapshot.contracts.filter(
         ~pl.col("is_adjusted") & pl.col("is_otm") & (pl.col("years") > 0.0),
         pl.col("iv").is_not_null() & (pl.col("bid") >= _LEAST_BID),
     )
-    here = usable.filter((pl.col("expiry") == expiry.day) & (pl.col("root") == expiry.root))
-    if here.is_empty() or expiry.years is None:
+    here = (usable["expiry"] == expiry.day) & (usable["root"] == expiry.root)
+    if not here.any() or expiry.years is None:
         raise DataError(
             f"no smile: {expiry.day} has no quotes out of the money with a volatility",
             hint="choose another --expiry",
         )
-    fit = calibrate_to_chain(ChainQuotes(*_points(usable, snapshot.spot)))
-    k, years, iv, bid_iv, ask_iv = _points(here, snapshot.spot)
-    error = fit.by_expiry.get(float(years[0]))
-    told = f", fit within {error.near:.2f} points near the money" if error else ""
-    title = f"{snapshot.symbol} {expiry.day} in the chain of {snapshot.session}{told}"
-    market = MarketSmile(k, iv, bid_iv, ask_iv)
-    return smile_chart(fit.surface, float(years[0]), title=title, market=market), fit
+    quotes = ChainQuotes(*_points(usable, snapshot.spot))
+    return Fitted(view, quotes, calibrate_to_chain(quotes), here)
 
 
 def _points(frame: pl.DataFrame, spot: float | None) -> tuple[Any, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +16,8 @@ from spy_assets.errors import ConfigError, WarehouseError
 
 if TYPE_CHECKING:
     from spy_assets.cli.terminal import Terminal
-    from spy_assets.options.pictures import Chart
+    from spy_assets.options.american import CashDividend
+    from spy_assets.options.pictures import Chart, SurfaceGrid
     from spy_assets.warehouse import Warehouse
 
 _PICTURES: Final = (".html", ".png", ".svg")
@@ -28,6 +31,26 @@ class Carry:
     dividend_yield: float
     rate_from: str
     yield_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenDividend:
+    """A dividend in dollars a share, and years (ACT/365) from the moment of the price to its ex-date."""
+
+    ex_date: date
+    cash: float
+    ex_years: float
+
+    def within(self, years: float) -> bool:
+        """Whether a contract with so many years left sees the spot fall."""
+        return 0.0 < self.ex_years <= years
+
+    @property
+    def as_cash(self) -> CashDividend:
+        """As the pricing functions take it."""
+        from spy_assets.options.american import CashDividend
+
+        return CashDividend(self.ex_years, self.cash)
 
 
 def day_of(text: str, option: str) -> date:
@@ -81,6 +104,50 @@ def require_number(value: float, option: str, *, positive: bool = False) -> floa
         return value
     above = " above 0" if positive else ""
     raise ConfigError(f"{option} {value!r} is not a number{above}", hint=f"mend {option}")
+
+
+def dividends_of(texts: Sequence[str], at: datetime, spot: float) -> tuple[GivenDividend, ...]:
+    """Read dividends such as ``2026-09-18:1.95``; the spot falls at the open of the ex-date.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be read, its day is no session or is given twice, or they exceed the spot.
+    """
+    found = sorted((_dividend(text, at) for text in texts), key=lambda each: each.ex_date)
+    days = [each.ex_date for each in found]
+    twice = [day for day, after in pairwise(days) if day == after]
+    if twice:
+        raise ConfigError(
+            f"--dividend has {twice[0]} twice", hint="give one dividend for each ex-date"
+        )
+    total = math.fsum(each.cash for each in found)
+    if total >= spot:
+        raise ConfigError(
+            f"--dividend: {total:,.2f} dollars in all are not below --spot {spot:,.2f}",
+            hint="give dollars per share, like 2026-09-18:1.95",
+        )
+    return tuple(found)
+
+
+def _dividend(text: str, at: datetime) -> GivenDividend:
+    from spy_assets.options.contracts import YEAR_SECONDS
+    from spy_assets.sessions import is_session, session_open
+
+    day_text, colon, cash_text = text.strip().partition(":")
+    hint = "write the ex-date and dollars per share, like 2026-09-18:1.95"
+    try:
+        day, cash = date.fromisoformat(day_text), float(cash_text)
+    except ValueError as error:
+        raise ConfigError(f"--dividend {text!r} is not DATE:CASH", hint=hint) from error
+    if not (colon and math.isfinite(cash) and cash > 0.0):
+        raise ConfigError(f"--dividend {text!r} has no cash above 0", hint=hint)
+    if not is_session(day):
+        raise ConfigError(
+            f"--dividend {text!r}: {day} ({day:%A}) is no session",
+            hint="give the ex-date, on which the exchange is open",
+        )
+    return GivenDividend(day, cash, (session_open(day) - at).total_seconds() / YEAR_SECONDS)
 
 
 def carry_of(
@@ -170,6 +237,11 @@ def require_picture_path(path: Path | None) -> None:
         )
 
 
+def is_page(path: Path) -> bool:
+    """Whether the name's ending asks for a page, which has room for several pictures."""
+    return path.suffix.lower() == ".html"
+
+
 def write_picture(path: Path, chart: Chart) -> None:
     """Draw the chart in the format of the name's ending.
 
@@ -180,10 +252,28 @@ def write_picture(path: Path, chart: Chart) -> None:
     """
     from spy_assets.options.pictures import as_html, as_png, as_svg
 
-    kind = path.suffix.lower()
-    body = as_png(chart) if kind == ".png" else (as_svg if kind == ".svg" else as_html)(chart)
+    if path.suffix.lower() == ".png":
+        _write(path, as_png(chart))
+    else:
+        _write(path, (as_html if is_page(path) else as_svg)(chart).encode())
+
+
+def write_album(path: Path, pictures: Sequence[Chart | SurfaceGrid], title: str) -> None:
+    """Write a page with all the pictures.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    from spy_assets.options.pictures import as_album
+
+    _write(path, as_album(pictures, title=title).encode())
+
+
+def _write(path: Path, body: bytes) -> None:
     try:
-        path.write_bytes(body if isinstance(body, bytes) else body.encode())
+        path.write_bytes(body)
     except OSError as error:
         raise ConfigError(
             f"--picture {str(path)!r} cannot be written: {error.strerror}",

@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from spy_assets.cli.option_units import PRICE_UNITS
+from spy_assets.cli.option_valuation import UNKNOWN, LegValue, Market
 from spy_assets.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from spy_assets.cli.option_inputs import Carry
+    from spy_assets.cli.option_inputs import Carry, GivenDividend
     from spy_assets.options.pictures import Chart
     from spy_assets.options.structures import Leg, RiskProfile
 
-_PER_DAY: Final = 1.0 / 365.0
-_PER_POINT: Final = 0.01
-#: Where the volatility of an American price is searched.
-_VOLATILITIES: Final = (1e-4, 10.0)
-#: A price within this share of the spot of what exercise pays at once has no time value to read.
-_ROUNDING: Final = 1e-9
 
+class Term(NamedTuple):
+    """When a contract ends."""
 
-class LegValue(NamedTuple):
-    """One share of one leg: theta per day, vega and rho per point; None where the price says nothing."""
-
-    price: float | None
-    delta: float | None
-    gamma: float | None
-    theta: float | None
-    vega: float | None
-    rho: float | None
+    #: Last day of its trading, or whose opening prices settle it.
+    last_day: date
+    settles_at: datetime
+    #: ACT/365 by seconds, 0 once settled.
+    years: float
+    #: Whether the settlement is past.
+    expired: bool
 
 
 @dataclass(frozen=True)
@@ -41,9 +37,86 @@ class Question:
     legs: tuple[Leg, ...]
     spot: float
     at: datetime
-    years: float
+    term: Term
     carry: Carry
     american: bool
+    dividends: tuple[GivenDividend, ...] = ()
+
+    @property
+    def market(self) -> Market:
+        """What the legs' values depend on."""
+        seen = [each.as_cash for each in self.dividends if each.within(self.term.years)]
+        carry = self.carry
+        return Market(
+            self.spot,
+            self.term.years,
+            carry.rate,
+            carry.dividend_yield,
+            self.american,
+            tuple(seen),
+        )
+
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether a leg delivers something else than 100 shares."""
+        return any(leg.contract.is_adjusted for leg in self.legs)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What keeps the answer from being that of a standard contract with time left."""
+        return tuple(filter(None, (self._expired(), self._adjusted(), self._unlisted_day())))
+
+    def _expired(self) -> str:
+        if not self.term.expired:
+            return ""
+        moment = f"{self.term.settles_at:%Y-%m-%dT%H:%MZ}"
+        return (
+            f"expired: settled at {moment}; what it paid is its intrinsic at that moment's price, "
+            f"which is not known here: ask with --at {moment} and the --spot of then"
+        )
+
+    def _adjusted(self) -> str:
+        if not self.is_adjusted:
+            return ""
+        root = self.legs[0].contract.root
+        return (
+            f"adjusted: {root} delivers something else than 100 shares, its symbol does not tell what; "
+            "the price is that of an option on one share at the spot given, and no dollar totals follow"
+        )
+
+    def _unlisted_day(self) -> str:
+        expiry, last = self.legs[0].contract.expiry, self.term.last_day
+        if expiry == last:
+            return ""
+        return f"expiry {expiry} ({expiry:%A}) is no session: it ends on {last} ({last:%A})"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the dividends in cash were used."""
+        seen = self.market.dividends
+        return tuple(filter(None, (self._model(), self._left_out(), self._beside(bool(seen)))))
+
+    def _model(self) -> str:
+        if not self.market.dividends:
+            return ""
+        if self.american:
+            return (
+                "dividends in cash: the spot falls on each ex-date; exercise before it is counted"
+            )
+        return (
+            f"dividends in cash: the spot less their worth now is {self.market.escrowed_spot:,.4f} "
+            "(escrowed), whose volatility is meant"
+        )
+
+    def _left_out(self) -> str:
+        years = self.term.years
+        unseen = [str(each.ex_date) for each in self.dividends if not each.within(years)]
+        told = f"not counted, ex before the moment or after the end: {', '.join(unseen)}"
+        return told if unseen else ""
+
+    def _beside(self, cash: bool) -> str:
+        both = cash and self.carry.dividend_yield != 0.0
+        return "the yield is counted beside the dividends in cash" if both else ""
 
 
 @dataclass(frozen=True)
@@ -107,8 +180,17 @@ def structure_legs(
         raise ConfigError(error.message, hint=error.hint) from error
 
 
-def years_of(legs: Sequence[Leg], at: datetime) -> float:
-    """Years (ACT/365, by seconds) to settlement, 0 once settled.
+def underlying_root(root: str) -> str:
+    """The root without the digit of an adjusted contract.
+
+    >>> underlying_root("SPY1")
+    'SPY'
+    """
+    return root.rstrip("0123456789")
+
+
+def term_of(legs: Sequence[Leg], at: datetime) -> Term:
+    """When the legs end, as seen from a moment.
 
     Raises
     ------
@@ -116,21 +198,23 @@ def years_of(legs: Sequence[Leg], at: datetime) -> float:
         If the expiry is no day on which options expire.
     """
     from spy_assets.options.contracts import YEAR_SECONDS
-    from spy_assets.options.expiries import settlement
+    from spy_assets.options.expiries import settlement, trading_day
 
     contract = legs[0].contract
     try:
-        left = settlement(contract.root, contract.expiry).settles_at - at
+        last = trading_day(contract.expiry)
+        ends = settlement(underlying_root(contract.root), contract.expiry).settles_at
     except DataError as error:
-        raise ConfigError(error.message, hint="choose a session as the expiry") from error
-    return max(0.0, left.total_seconds()) / YEAR_SECONDS
+        raise ConfigError(error.message, hint=error.hint) from error
+    left = (ends - at).total_seconds()
+    return Term(last, ends, max(0.0, left) / YEAR_SECONDS, left < 0.0)
 
 
 def is_american(root: str) -> bool:
     """Whether options of the root may be exercised before they expire."""
     from spy_assets.options.expiries import EUROPEAN_ROOTS
 
-    return root not in EUROPEAN_ROOTS
+    return underlying_root(root) not in EUROPEAN_ROOTS
 
 
 def value(question: Question, volatilities: Sequence[float]) -> Priced:
@@ -141,8 +225,6 @@ def value(question: Question, volatilities: Sequence[float]) -> Priced:
     ConfigError
         If there are neither one volatility nor as many as legs, or one is negative.
     """
-    from spy_assets.options.structures import risk_profile
-
     legs = question.legs
     if len(volatilities) not in (1, len(legs)):
         raise ConfigError(
@@ -155,9 +237,18 @@ def value(question: Question, volatilities: Sequence[float]) -> Priced:
             hint="give decimals per year: 0.15 is 15 %",
         )
     each = tuple(volatilities) if len(volatilities) == len(legs) else (volatilities[0],) * len(legs)
-    values = tuple(_leg_value(question, leg, v) for leg, v in zip(legs, each, strict=True))
-    prices = [leg_value.price or 0.0 for leg_value in values]
-    return Priced(question, each, values, None, risk_profile(legs, prices))
+    if question.term.expired:
+        return Priced(question, each, (UNKNOWN,) * len(legs), None, None)
+    pairs = zip(legs, each, strict=True)
+    values = tuple(question.market.value(leg.contract, sigma) for leg, sigma in pairs)
+    return Priced(question, each, values, None, _risk(question, [v.price or 0.0 for v in values]))
+
+
+def _risk(question: Question, prices: Sequence[float]) -> RiskProfile | None:
+    """Of one unit; None where a contract does not deliver 100 shares."""
+    from spy_assets.options.structures import risk_profile
+
+    return None if question.is_adjusted else risk_profile(question.legs, prices)
 
 
 def value_from_price(question: Question, price: float) -> Priced:
@@ -168,77 +259,20 @@ def value_from_price(question: Question, price: float) -> Priced:
     ConfigError
         If there are several legs: one net price does not tell their volatilities.
     """
-    from spy_assets.options.structures import risk_profile
-
     if len(question.legs) != 1:
         raise ConfigError(
             "--price tells the volatility of one contract, not of a structure's legs",
             hint="give --vol, or one contract",
         )
-    volatility, status = implied(question, price)
-    risk = risk_profile(question.legs, [price])
+    if question.term.expired:
+        return Priced(question, (None,), (UNKNOWN,), "expired", None)
+    contract, market = question.legs[0].contract, question.market
+    volatility, status = market.implied(contract, price)
+    risk = _risk(question, [price])
     if volatility is None:
-        nothing = LegValue(price, None, None, None, None, None)
-        return Priced(question, (None,), (nothing,), status, risk)
-    greeks = _leg_value(question, question.legs[0], volatility)
+        return Priced(question, (None,), (UNKNOWN._replace(price=price),), status, risk)
+    greeks = market.value(contract, volatility)
     return Priced(question, (volatility,), (greeks._replace(price=price),), status, risk)
-
-
-def implied(question: Question, price: float) -> tuple[float | None, str]:
-    """The volatility of the contract's price, and `ok` or why there is none.
-
-    An American price is inverted through the American model; what it must not be below is what exercise
-    pays at once.
-    """
-    from spy_assets.options.implied_vol import IvStatus, implied_volatility
-
-    contract, carry = question.legs[0].contract, question.carry
-    market = (question.spot, contract.strike, question.years, carry.rate, carry.dividend_yield)
-    found = implied_volatility(price, *market, contract.right)
-    status = IvStatus(int(found.status)).name.lower()
-    if not question.american or status in {"expired", "invalid"}:
-        return (float(found.iv) if status == "ok" else None), status
-    return _implied_american(question, price)
-
-
-def _implied_american(question: Question, price: float) -> tuple[float | None, str]:
-    from scipy.optimize import brentq
-
-    from spy_assets.options import american
-
-    contract, carry = question.legs[0].contract, question.carry
-    market = (question.spot, contract.strike, question.years, carry.rate, carry.dividend_yield)
-
-    def error(volatility: float) -> float:
-        return float(american.price(*market, volatility, contract.right)) - price
-
-    low, high = _VOLATILITIES
-    floor, rounding = error(low), _ROUNDING * question.spot
-    if floor > rounding:
-        return None, "below_intrinsic"
-    if floor >= -rounding:
-        return None, "uninformative"
-    if error(high) <= 0.0:
-        return None, "above_max"
-    return float(brentq(error, low, high, xtol=1e-10)), "ok"
-
-
-def _leg_value(question: Question, leg: Leg, volatility: float) -> LegValue:
-    from spy_assets.options import american
-    from spy_assets.options.black_scholes import all_greeks
-
-    contract, carry = leg.contract, question.carry
-    market = (question.spot, contract.strike, question.years, carry.rate, carry.dividend_yield)
-    compute: Any = american.greeks if question.american else all_greeks
-    found = compute(*market, volatility, contract.right)
-    return LegValue(
-        float(found.price),
-        float(found.delta),
-        float(found.gamma),
-        float(found.theta) * _PER_DAY,
-        float(found.vega) * _PER_POINT,
-        float(found.rho) * _PER_POINT,
-    )
 
 
 def payoff_of(priced: Priced) -> Chart:
@@ -247,11 +281,14 @@ def payoff_of(priced: Priced) -> Chart:
     Raises
     ------
     DataError
-        If a leg has no volatility: its value before expiry is then unknown.
+        If a leg has no volatility, has expired, or delivers something else than 100 shares: its value
+        is then unknown.
     """
     from spy_assets.options.pictures import PayoffMarket, payoff_chart
 
     asked = priced.question
+    if asked.term.expired or asked.is_adjusted:
+        raise DataError(f"no picture: {asked.warnings[0]}", hint="leave --picture out")
     known = [volatility for volatility in priced.volatilities if volatility is not None]
     if len(known) != len(asked.legs):
         raise DataError(
@@ -261,7 +298,7 @@ def payoff_of(priced: Priced) -> Chart:
     prices = [leg_value.price or 0.0 for leg_value in priced.values]
     carry = asked.carry
     market = PayoffMarket(
-        asked.spot, asked.years, carry.rate, carry.dividend_yield, known, asked.american
+        asked.spot, asked.term.years, carry.rate, carry.dividend_yield, known, asked.american
     )
     return payoff_chart(asked.legs, prices, market, title=asked.title)
 
@@ -274,11 +311,19 @@ def as_document(priced: Priced) -> dict[str, Any]:
         "title": asked.title,
         "at": asked.at,
         "spot": asked.spot,
-        "years": asked.years,
+        "expiry": asked.legs[0].contract.expiry,
+        "settles_at": asked.term.settles_at,
+        "years": asked.term.years,
+        "expired": asked.term.expired,
+        "adjusted": asked.is_adjusted,
         "rate": carry.rate,
         "rate_from": carry.rate_from,
         "dividend_yield": carry.dividend_yield,
         "yield_from": carry.yield_from,
+        "dividends": [
+            {"ex_date": each.ex_date, "cash": each.cash, "counts": each.within(asked.term.years)}
+            for each in asked.dividends
+        ],
         "style": "american" if asked.american else "european",
         "iv_status": priced.iv_status,
         "legs": [
@@ -299,4 +344,6 @@ def as_document(priced: Priced) -> dict[str, Any]:
             "max_loss": risk.max_loss,
             "breakevens": list(risk.breakevens),
         },
+        "units": PRICE_UNITS,
+        "notes": [*asked.warnings, *asked.notes],
     }

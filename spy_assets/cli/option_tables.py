@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
+
+from spy_assets.cli.columns import Column, dollars, fitting_columns
+from spy_assets.cli.option_units import PER_DAY, PER_POINT
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -18,23 +20,10 @@ if TYPE_CHECKING:
 IN_THE_MONEY: Final = "white on grey23"
 AT_THE_MONEY: Final = "bold black on yellow"
 _CALL, _PUT, _STRIKE, _DIM = "bold green", "bold red", "bold", "dim"
+_WARNING: Final = "bold yellow"
 _ABSENT: Final = "·"
 _GAP: Final = "  "
 _MARK: Final = ("▸", "◂")
-
-
-@dataclass(frozen=True)
-class Field:
-    """A column of one side: its heading, how a value reads, and who leaves first (the highest)."""
-
-    name: str
-    heading: str
-    show: Callable[[Any], str]
-    leaves: int = 0
-
-
-def _price(value: float) -> str:
-    return f"{value:,.2f}"
 
 
 def _points(value: float) -> str:
@@ -50,24 +39,24 @@ def _two(value: float) -> str:
 
 
 def _daily(value: float) -> str:
-    return f"{value / 365.0:.2f}"
+    return f"{value * PER_DAY:.2f}"
 
 
 def _point(value: float) -> str:
-    return f"{value / 100.0:.2f}"
+    return f"{value * PER_POINT:.2f}"
 
 
-#: From the strike outwards.
+#: Of one side, from the strike outwards.
 FIELDS: Final = (
-    Field("ask", "ask", _price),
-    Field("bid", "bid", _price),
-    Field("iv", "IV %", _points, leaves=1),
-    Field("delta", "delta", _two, leaves=2),
-    Field("volume", "volume", _count, leaves=3),
-    Field("open_interest", "OI", _count, leaves=4),
-    Field("gamma", "gamma", lambda value: f"{value:.4f}", leaves=6),
-    Field("theta", "theta", _daily, leaves=5),
-    Field("vega", "vega", _point, leaves=7),
+    Column("ask", "ask", dollars),
+    Column("bid", "bid", dollars),
+    Column("iv", "IV %", _points, leaves=1),
+    Column("delta", "delta", _two, leaves=2),
+    Column("volume", "volume", _count, leaves=3),
+    Column("open_interest", "OI", _count, leaves=4),
+    Column("gamma", "gamma", lambda value: f"{value:.4f}", leaves=6),
+    Column("theta", "theta", _daily, leaves=5),
+    Column("vega", "vega", _point, leaves=7),
 )
 
 
@@ -94,19 +83,16 @@ class _Ladder:
         self.fields = self._fitting(width)
         self.left = [field.heading for field in FIELDS if field not in self.fields]
 
-    def _fitting(self, width: int) -> tuple[Field, ...]:
-        shown = list(FIELDS)
-        while len(shown) > 2 and self._total(shown) > width:
-            shown.remove(max(shown, key=lambda field: field.leaves))
-        return tuple(shown)
+    def _fitting(self, width: int) -> tuple[Column, ...]:
+        return fitting_columns(FIELDS, width, self._total)
 
-    def _total(self, fields: Sequence[Field]) -> int:
+    def _total(self, fields: Sequence[Column]) -> int:
         return 2 * self._side_width(fields) + self.strike_width
 
-    def _side_width(self, fields: Sequence[Field]) -> int:
+    def _side_width(self, fields: Sequence[Column]) -> int:
         return sum(self._width(field) + len(_GAP) for field in fields) + 1
 
-    def _width(self, field: Field) -> int:
+    def _width(self, field: Column) -> int:
         rows = (row for pair in self.sides.values() for row in pair.values())
         return max(len(field.heading), *(len(_cell(field, row)) for row in rows))
 
@@ -153,7 +139,7 @@ class _Ladder:
         return f" {call}{_GAP}", f"{_GAP}{put} "
 
 
-def _cell(field: Field, row: dict[str, Any] | None) -> str:
+def _cell(field: Column, row: dict[str, Any] | None) -> str:
     value = None if row is None else row[field.name]
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return _ABSENT
@@ -180,7 +166,7 @@ def _header(view: View, width: int) -> list[Text]:
         f"spot {spot} ({snapshot.spot_from})",
         f"expiry {expiry.day:%a %Y-%m-%d}{_root(view, expiry)}",
         f"{expiry.days} day{'' if expiry.days == 1 else 's'}",
-        f"forward {_or_unknown(expiry.forward, _price)}",
+        f"forward {_or_unknown(expiry.forward, dollars)}",
         f"ATM IV {_or_unknown(expiry.atm_iv, lambda iv: f'{iv:.1%}')}",
         f"expected move {_move(expiry, snapshot.spot)}",
     ]
@@ -274,10 +260,13 @@ def price_text(priced: Priced, width: int) -> Text:
     asked = priced.question
     lines = [Text(asked.title, style="bold")]
     lines += [Text(line) for line in _wrapped(_market_facts(priced), " · ", width)]
+    told = [line for warning in asked.warnings for line in _folded(warning, width)]
+    lines += [Text(line, style=_WARNING) for line in told]
     lines += [Text(), *_leg_lines(priced, width), Text()]
     lines += _risk_lines(priced)
     notes = ["a share; theta a day, vega and rho a point"]
     notes += [f"rate from: {asked.carry.rate_from}; yield from: {asked.carry.yield_from}"]
+    notes += asked.notes
     lines += [Text(line, style=_DIM) for note in notes for line in _folded(note, width)]
     return Text("\n").join(lines)
 
@@ -286,9 +275,10 @@ def _market_facts(priced: Priced) -> list[str]:
     asked = priced.question
     facts = [
         f"spot {asked.spot:,.2f}",
-        f"{asked.years * 365.0:.4g} days",
+        "expired" if asked.term.expired else f"{asked.term.years * 365.0:.4g} days",
         f"rate {asked.carry.rate:.2%}",
         f"yield {asked.carry.dividend_yield:.2%}",
+        *(f"dividend {each.cash:,.10g} ex {each.ex_date}" for each in asked.dividends),
         "American" if asked.american else "European",
         f"at {asked.at:%Y-%m-%d %H:%M}Z",
     ]
@@ -299,14 +289,24 @@ def _market_facts(priced: Priced) -> list[str]:
     return facts
 
 
-_COLUMNS: Final = ("price", "delta", "gamma", "theta", "vega", "rho")
-_DECIMALS: Final = {"price": 4, "delta": 4, "gamma": 5, "theta": 4, "vega": 4, "rho": 4}
+#: The last Greeks leave first.
+_LEGS: Final = (
+    Column("quantity", "", side="right"),
+    Column("contract", "contract"),
+    Column("iv", "IV %", side="right"),
+    Column("price", "price", "{:,.4f}".format, "right"),
+    Column("delta", "delta", "{:,.4f}".format, "right", leaves=1),
+    Column("gamma", "gamma", "{:,.5f}".format, "right", leaves=2),
+    Column("theta_per_day", "theta", "{:,.4f}".format, "right", leaves=3),
+    Column("vega_per_vol_point", "vega", "{:,.4f}".format, "right", leaves=4),
+    Column("rho_per_rate_point", "rho", "{:,.4f}".format, "right", leaves=5),
+)
 
 
 def _leg_lines(priced: Priced, width: int) -> list[Text]:
     from rich.text import Text
 
-    headings = ["", "contract", "IV %", *_COLUMNS]
+    headings = [column.heading for column in _LEGS]
     body = []
     legs = zip(priced.question.legs, priced.volatilities, priced.values, strict=True)
     for leg, volatility, value in legs:
@@ -314,11 +314,23 @@ def _leg_lines(priced: Priced, width: int) -> list[Text]:
         body.append([f"{leg.quantity:+d}", leg.contract.display, iv, *_numbers(value)])
     if len(body) > 1:
         body.append(["", "total", "", *_numbers(priced.total)])
-    kept = _kept(headings, body, width)
-    widths = [max(len(row[i]) for row in [headings, *body]) for i in range(len(headings))]
+    widths = {
+        column.name: max(map(len, cells))
+        for column, *cells in zip(_LEGS, headings, *body, strict=True)
+    }
+
+    def taken(some: Sequence[Column]) -> int:
+        return sum(widths[column.name] + len(_GAP) for column in some)
+
+    shown = fitting_columns(_LEGS, width + len(_GAP), taken)
 
     def line(row: Sequence[str]) -> str:
-        cells = [f"{row[i]:<{widths[i]}}" if i == 1 else f"{row[i]:>{widths[i]}}" for i in kept]
+        sides = {"left": "<", "right": ">"}
+        cells = [
+            f"{text:{sides[column.side]}{widths[column.name]}}"
+            for column, text in zip(_LEGS, row, strict=True)
+            if column in shown
+        ]
         return _GAP.join(cells).rstrip()
 
     styles = [
@@ -331,20 +343,12 @@ def _leg_lines(priced: Priced, width: int) -> list[Text]:
     ]
 
 
-def _kept(headings: Sequence[str], body: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Indices of the columns that fit; the last Greeks leave first."""
-    kept = list(range(len(headings)))
-    sizes = [max(len(row[i]) for row in [headings, *body]) + len(_GAP) for i in kept]
-    while sum(sizes[i] for i in kept) - len(_GAP) > width and len(kept) > 4:
-        kept.pop()
-    return kept
-
-
 def _numbers(value: Any) -> list[str]:
     found = value._asdict()
     return [
-        _ABSENT if found[name] is None else f"{found[name]:,.{_DECIMALS[name]}f}"
-        for name in _COLUMNS
+        _ABSENT if found[column.name] is None else column.show(found[column.name])
+        for column in _LEGS
+        if column.name in found
     ]
 
 

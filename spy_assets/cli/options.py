@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spy_assets.cli.terminal import AsJson, Terminal, begin
 from spy_assets.errors import ConfigError
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from spy_assets.cli.option_inputs import Carry
+    from spy_assets.cli.option_prices import Question
+
 STRIKES = 10
 
 Rate = Annotated[
-    float | None,
-    typer.Option(help="Interest per year, continuous, 0.036 is 3.6 %; the lake's last by default."),
+    str | None,
+    typer.Option(
+        metavar="DECIMAL",
+        help="Interest per year, continuous, 0.036 or 3.6%; the lake's last by default.",
+    ),
 ]
 Yield = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        "--yield", help="Dividend yield per year, continuous; by default of the lake's last year."
+        "--yield",
+        metavar="DECIMAL",
+        help="Dividend yield per year, continuous; by default of the lake's last year.",
     ),
 ]
 Picture = Annotated[
@@ -59,10 +71,17 @@ def chain(
 
     The chain is the lake's, with its volatilities and Greeks; with --file it is read, cleaned and
     analysed from a drop, at the rate and the yield given. In-the-money contracts are shaded, the strike
-    at the money is marked. --picture draws the smile and the surface fitted to the whole chain.
+    at the money is marked. --picture draws the expiry's smile and the fit to it; into an .html also the
+    surface that was fitted to the whole chain, its term structure and further smiles.
     """
     from spy_assets.cli import option_chains
-    from spy_assets.cli.option_inputs import day_of, require_picture_path, write_picture
+    from spy_assets.cli.option_inputs import (
+        day_of,
+        is_page,
+        require_picture_path,
+        write_album,
+        write_picture,
+    )
     from spy_assets.cli.option_tables import chain_text
     from spy_assets.cli.tables import json_rows
 
@@ -75,7 +94,8 @@ def chain(
         _only_with_file(rate=rate, dividend_yield=dividend_yield, spot=spot)
         snapshot = option_chains.from_lake(terminal, name, day)
     else:
-        snapshot = _from_drop(terminal, file, name, day, (rate, dividend_yield, spot))
+        market = (*_rates(rate, dividend_yield), spot)
+        snapshot = _from_drop(terminal, file, name, day, market)
     wanted = None if every else strikes
     view = option_chains.view_of(
         snapshot, expiry=chosen, root=root.upper() if root else None, strikes=wanted
@@ -84,15 +104,27 @@ def chain(
         view, lambda frame: json_rows(frame.columns, frame.iter_rows())
     )
     if picture is not None:
-        chart, fit = option_chains.smile_of(view)
-        write_picture(picture, chart)
-        errors = fit.errors._asdict()
-        document |= {"picture": picture, "fit_errors": errors}
+        drawn = option_chains.fitted(view)
+        if is_page(picture):
+            write_album(picture, drawn.album(), f"{name} {snapshot.session}")
+        else:
+            write_picture(picture, drawn.smile())
+        document |= {"picture": picture, "fit_errors": drawn.fit.errors._asdict()}
     terminal.emit(document, lambda: chain_text(view, terminal.out.width))
     _tell_picture(terminal, picture)
 
 
-def _only_with_file(**given: float | None) -> None:
+def _rates(rate: str | None, dividend_yield: str | None) -> tuple[float | None, float | None]:
+    """The numbers of ``--rate`` and ``--yield``."""
+    from spy_assets.cli.option_units import MOST_RATE, decimal_of
+
+    return (
+        None if rate is None else decimal_of(rate, "--rate", most=MOST_RATE),
+        None if dividend_yield is None else decimal_of(dividend_yield, "--yield", most=MOST_RATE),
+    )
+
+
+def _only_with_file(**given: object) -> None:
     named = [name for name, value in given.items() if value is not None]
     if named:
         options = ", ".join(
@@ -141,8 +173,10 @@ def price(
     step: Annotated[float, typer.Option(min=0.001, help="Dollars between listed strikes.")] = 1.0,
     spot: Annotated[float | None, typer.Option(help="Price of the underlying.")] = None,
     vol: Annotated[
-        list[float] | None,
-        typer.Option(help="Volatility per year, 0.15 is 15 %; once, or once for each leg."),
+        list[str] | None,
+        typer.Option(
+            metavar="DECIMAL", help="Volatility per year, 0.15 or 15%; once, or once for each leg."
+        ),
     ] = None,
     market_price: Annotated[
         float | None,
@@ -150,6 +184,13 @@ def price(
     ] = None,
     rate: Rate = None,
     dividend_yield: Yield = None,
+    dividend: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATE:CASH",
+            help="Ex-date and dollars per share, as 2026-09-18:1.95; may be given several times.",
+        ),
+    ] = None,
     at: Annotated[
         str | None, typer.Option(help="Moment of the price, as 2026-07-31T20:00Z; now by default.")
     ] = None,
@@ -163,22 +204,25 @@ def price(
     """Price one contract, or one structure around the spot, with Greeks, risk and breakevens.
 
     With --price the implied volatility is found instead, and why there is none if there is none. Nothing
-    is assumed: without a volatility or a price, or without rate and yield, there is no answer.
+    is assumed: without a volatility or a price, or without rate and yield, there is no answer. With
+    --dividend an American contract's early exercise before an ex-date is part of its price.
     """
     from spy_assets import clock
     from spy_assets.cli import option_prices
     from spy_assets.cli.option_inputs import (
-        carry_of,
+        dividends_of,
         moment_of,
         require_number,
         require_picture_path,
         write_picture,
     )
     from spy_assets.cli.option_tables import price_text
+    from spy_assets.cli.option_units import MOST_VOLATILITY, decimal_of
 
     terminal = begin(ctx, as_json=as_json)
     require_picture_path(picture)
     _require_one_way(vol, market_price)
+    volatilities = [decimal_of(text, "--vol", most=MOST_VOLATILITY) for text in vol or []]
     if spot is None:
         raise ConfigError("--spot is missing", hint="give the underlying's price, like --spot 748")
     require_number(spot, "--spot", positive=True)
@@ -186,19 +230,23 @@ def price(
         require_number(market_price, "--price")
     legs, title = _legs(contract, structure, expiry, spot=spot, grid=(root, width, step))
     moment = moment_of(at, clock.utc_now())
+    dividends = dividends_of(dividend or [], moment, spot)
     listed = legs[0].contract.root
     question = option_prices.Question(
         title=title,
         legs=legs,
         spot=spot,
         at=moment,
-        years=option_prices.years_of(legs, moment),
-        carry=carry_of(terminal, listed, moment, rate=rate, dividend_yield=dividend_yield),
+        term=option_prices.term_of(legs, moment),
+        carry=_carry(terminal, listed, moment, _rates(rate, dividend_yield), cash=bool(dividends)),
         american=option_prices.is_american(listed) if american is None else american,
+        dividends=dividends,
     )
+    if picture is not None:
+        _require_drawable(question)
     with terminal.guarded_stdout():
         if market_price is None:
-            priced = option_prices.value(question, vol or [])
+            priced = option_prices.value(question, volatilities)
         else:
             priced = option_prices.value_from_price(question, market_price)
         document = option_prices.as_document(priced)
@@ -209,7 +257,39 @@ def price(
     _tell_picture(terminal, picture)
 
 
-def _require_one_way(vol: list[float] | None, market_price: float | None) -> None:
+def _carry(
+    terminal: Terminal,
+    root: str,
+    at: datetime,
+    given: tuple[float | None, float | None],
+    *,
+    cash: bool,
+) -> Carry:
+    """Rate and yield; dividends in cash take the place of a yield that is not given."""
+    from spy_assets.cli.option_inputs import carry_of
+    from spy_assets.cli.option_prices import underlying_root
+
+    rate, paid = given
+    instead = cash and paid is None
+    found = carry_of(
+        terminal,
+        underlying_root(root),
+        at,
+        rate=rate,
+        dividend_yield=0.0 if instead else paid,
+    )
+    return replace(found, yield_from="the dividends in cash instead") if instead else found
+
+
+def _require_drawable(question: Question) -> None:
+    if question.market.dividends:
+        raise ConfigError(
+            "--picture does not draw the value before dividends in cash",
+            hint="leave --picture out, or give a --yield in place of --dividend",
+        )
+
+
+def _require_one_way(vol: list[str] | None, market_price: float | None) -> None:
     if not vol and market_price is None:
         raise ConfigError(
             "neither --vol nor --price is given: no volatility is assumed",

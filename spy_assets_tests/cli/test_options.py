@@ -12,6 +12,7 @@ import pytest
 from spy_assets.cli import option_chains
 from spy_assets.cli.option_inputs import Carry
 from spy_assets.cli.option_tables import AT_THE_MONEY, IN_THE_MONEY, chain_text
+from spy_assets.cli.option_units import as_read
 from spy_assets.options import american, black_scholes
 from spy_assets.options.chain import RawChain, clean_chain
 from spy_assets.options.chain_analytics import analyse_chain
@@ -24,6 +25,7 @@ CBOE = Path(__file__).parents[1] / "market" / "sources" / "chains" / "bodies" / 
 EXPIRIES = (date(2024, 6, 14), date(2024, 6, 21), date(2024, 7, 19))
 AT = ("--at", "2026-07-31T20:00Z")
 MARKET = ("--spot", 748, "--rate", 0.036, "--yield", 0.011, *AT)
+RATELESS = ("--spot", 748, "--yield", 0.011, *AT)
 CALL = "SPY260821C00750000"
 YEARS = 21 / 365
 
@@ -106,6 +108,27 @@ def test_json_has_the_rows_shown(spy, chains):
     assert [each["expiry"] for each in found["expiries"]] == [str(day) for day in EXPIRIES]
 
 
+def test_both_commands_tell_the_greeks_of_one_contract_in_the_same_units(spy, chains):
+    found = chain(spy, chains, "--expiry", EXPIRIES[2], "--strikes", 2, "--json").json
+    row = next(row for row in found["rows"] if (row["strike"], row["right"]) == (540, "C"))
+    words = ("--spot", found["spot"], "--rate", row["rate"], "--yield", row["dividend_yield"])
+    at = ("--vol", row["iv_used"], "--at", "2024-06-12T20:15Z")
+    other = spy("--home", chains.home, "price", row["occ"], *words, *at, "--json").json
+    for name in ("delta", "gamma", "theta_per_day", "vega_per_vol_point", "rho_per_rate_point"):
+        assert row[name] == pytest.approx(other["legs"][0][name], rel=0.03), name
+        assert found["units"][name] == other["units"][name]
+    assert not {"theta", "vega", "rho", "vendor_theta", "vendor_vega", "vendor_rho"} & set(row)
+
+
+def test_the_vendors_greeks_are_told_in_the_same_units():
+    stored = pl.DataFrame(
+        {"occ": ["X"], "vega": [71.0], "vendor_theta": [-73.0], "vendor_rho": [None]}
+    )
+    told = as_read(stored).to_dicts()[0]
+    expected = {"vega_per_vol_point": 0.71, "vendor_theta_per_day": -0.2}
+    assert told == pytest.approx({"occ": "X", **expected, "vendor_rho_per_rate_point": None})
+
+
 def test_the_expected_move_is_the_straddle(spy, chains):
     found = chain(spy, chains, "--expiry", EXPIRIES[2], "--all", "--json").json
     years, iv = found["years"], found["atm_iv"]
@@ -173,6 +196,18 @@ def test_the_smile_is_drawn(spy, chains, tmp_path):
     assert found["fit_errors"]["near"] < 0.3
 
 
+def test_a_page_has_the_surface_the_term_and_a_smile_of_each_fitted_expiry(spy, chains, tmp_path):
+    path = tmp_path / "chain.html"
+    chain(spy, chains, "--expiry", EXPIRIES[2], "--picture", path, "--json")
+    page = path.read_text()
+    fitted = EXPIRIES[1:]  # two days ahead are too few strikes five dollars apart
+    assert page.count("Plotly.newPlot(") == 2 + len(fitted)
+    for kind in ("surface", "scatter3d"):
+        assert f'"type":"{kind}"' in page[page.index("Plotly.newPlot(") :]
+    assert all(f"SPY {day} on {SESSION}" in page for day in fitted)
+    assert "<script src=" not in page
+
+
 @pytest.mark.parametrize("day", ["2026-07-30", "2026-07-31"])
 def test_a_real_chain_is_shown(spy, shared_data, tmp_path, day):
     market = ("--rate", 0.036, "--yield", 0.011)
@@ -202,7 +237,7 @@ def test_a_contract_is_priced_by_the_style_of_its_root(spy, tmp_path):
     assert own["total"]["price"] == pytest.approx(float(american.price(*market)))
     assert other["total"]["price"] == pytest.approx(float(black_scholes.price(*market)))
     theta = float(american.greeks(*market).theta) / 365
-    assert own["total"]["theta"] == pytest.approx(theta)
+    assert own["total"]["theta_per_day"] == pytest.approx(theta)
 
 
 def test_a_structure_is_the_sum_of_its_legs(spy, tmp_path):
@@ -255,6 +290,23 @@ def test_a_price_without_a_volatility_says_why(spy, tmp_path, symbol, price, sta
         ((CALL, "--vol", 0.1), "--spot is missing"),
         ((CALL, "--vol", -0.1, *MARKET), "not a volatility"),
         ((CALL, "--vol", "nan", *MARKET), "not a volatility"),
+        ((CALL, "--vol", "much", *MARKET), "not a number"),
+        ((CALL, "--vol", 12, *MARKET), "--vol 12 is 1,200 %; did you mean 0.12?"),
+        (
+            (CALL, "--vol", 0.1, *RATELESS, "--rate", 3.6),
+            "--rate 3.6 is 360 %; did you mean 0.036?",
+        ),
+        ((CALL, "--vol", 0.1, *RATELESS, "--rate", "nan"), "--rate nan is not a number"),
+        (("SPY260822C00750000", "--vol", 0.1, *MARKET), "2026-08-22 (Saturday)"),
+        ((CALL, "--vol", 0.1, "--dividend", "1.95", *MARKET), "not DATE:CASH"),
+        ((CALL, "--vol", 0.1, "--dividend", "2026-08-14:0", *MARKET), "no cash above 0"),
+        ((CALL, "--vol", 0.1, "--dividend", "2026-08-15:2", *MARKET), "(Saturday) is no session"),
+        ((CALL, "--vol", 0.1, "--dividend", "2026-08-14:800", *MARKET), "not below --spot"),
+        ((CALL, "--vol", 0.1, *(2 * ("--dividend", "2026-08-14:2")), *MARKET), "2026-08-14 twice"),
+        (
+            (CALL, "--vol", 0.1, "--dividend", "2026-08-14:2", *MARKET, "--picture", "/tmp/p.png"),
+            "dividends in cash",
+        ),
         ((CALL, "--vol", 0.1, "--vol", 0.2, *MARKET), "2 volatilities for 1 legs"),
         (("SPY", "--vol", 0.1, *MARKET), "not an OCC"),
         (("--vol", 0.1, *MARKET), "one contract, or one --structure"),
@@ -331,7 +383,7 @@ def write_market(settings: Settings) -> None:
             )
 
 
-@pytest.mark.parametrize("words", [("--vol", 0), ("--vol", 0.15, "--at", "2026-08-22T00:00Z")])
+@pytest.mark.parametrize("words", [("--vol", 0), ("--vol", 0.15, "--at", "2026-08-21T20:00Z")])
 def test_without_volatility_or_time_a_contract_is_worth_its_exercise(spy, tmp_path, words):
     market = ("--spot", 748, "--rate", 0, "--yield", 0, "--at", "2026-07-31T20:00Z", *words)
     path = tmp_path / "p.png"
@@ -343,3 +395,132 @@ def test_without_volatility_or_time_a_contract_is_worth_its_exercise(spy, tmp_pa
 def test_json_is_plain(spy, tmp_path):
     ran = spy("--home", tmp_path, "price", CALL, "--vol", 0.15, *MARKET, "--json")
     assert json.loads(ran.stdout)["risk"]["max_profit"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal"), [("15%", 0.15), ("3.6%", 0.036), ("1200 %", 12.0), ("3", 3.0)]
+)
+def test_a_volatility_may_be_a_percentage(spy, tmp_path, text, decimal):
+    found = spy("--home", tmp_path, "price", CALL, "--vol", text, *MARKET, "--json").json
+    assert found["legs"][0]["volatility"] == decimal
+
+
+# --- contracts that are not standard, or not alive ----------------------------------------------
+
+
+def test_an_adjusted_contract_is_flagged_and_has_no_dollar_totals(spy, tmp_path):
+    words = ("--home", tmp_path, "price", "SPY1260821C00750000", "--vol", 0.15, *MARKET)
+    found = spy(*words, "--json").json
+    assert (found["adjusted"], found["risk"]) == (True, None)
+    assert found["total"]["price"] > 0
+    assert found["notes"][0].startswith("adjusted: SPY1 delivers something else")
+    shown = spy(*words).stdout
+    assert "adjusted: SPY1" in shown
+    assert "dollars a unit" not in shown
+    assert spy(*words, "--picture", tmp_path / "p.png", "--json").code == 3
+
+
+def test_an_adjusted_index_contract_is_european(spy, tmp_path):
+    words = ("price", "SPX1260821C07500000", "--vol", 0.15, *MARKET, "--json")
+    found = spy("--home", tmp_path, *words).json
+    assert found["style"] == "european"
+    assert found["settles_at"] == "2026-08-21T13:30:00+00:00"
+
+
+@pytest.mark.parametrize("asked", [("--vol", 0.15), ("--price", 8.0)])
+def test_an_expired_contract_says_so_and_has_no_price(spy, tmp_path, asked):
+    words = ("--home", tmp_path, "price", "SPY260730C00740000", *asked, *MARKET)
+    found = spy(*words, "--json").json
+    assert (found["expired"], found["risk"]) == (True, None)
+    assert set(found["total"].values()) == {None}
+    assert "settled at 2026-07-30T20:00Z" in found["notes"][0]
+    shown = spy(*words).stdout
+    assert "· expired ·" in shown
+    assert "breakeven" not in shown
+
+
+def test_an_old_saturday_is_told(spy, tmp_path):
+    words = ("--home", tmp_path, "price", "SPY120121C00130000", "--vol", 0.2, "--spot", 127)
+    market = ("--rate", 0.01, "--yield", 0.02, "--at", "2012-01-03T21:00Z")
+    found = spy(*words, *market, "--json").json
+    assert found["settles_at"] == "2012-01-20T21:00:00+00:00"
+    assert found["years"] == pytest.approx(17 / 365)
+    assert "2012-01-21 (Saturday) is no session" in spy(*words, *market).stdout
+
+
+# --- dividends in cash --------------------------------------------------------------------------
+
+CASH = ("--dividend", "2026-09-18:1.95")
+WITHOUT_YIELD = ("--spot", 747, "--rate", 0.036, *AT)
+
+
+def dividend_price(spy, home: Path, symbol: str, *words: object):
+    return spy("--home", home, "price", symbol, *WITHOUT_YIELD, *words, "--json").json
+
+
+def test_the_exercise_before_an_ex_date_is_part_of_an_american_price(spy, tmp_path):
+    """Expiry on the ex-date: a deep call gains the dividend, less the strike's interest of 6.5 hours."""
+    deep = ("SPY260918C00600000", "--vol", 0.13, *CASH)
+    american_, european = (
+        dividend_price(spy, tmp_path, *deep, style) for style in ("--american", "--european")
+    )
+    gained = american_["total"]["price"] - european["total"]["price"]
+    assert gained == pytest.approx(1.941 - 0.016, abs=0.002)
+    near = ("SPY260918C00747000", "--vol", 0.13, *CASH)
+    held = dividend_price(spy, tmp_path, *near)["total"]["price"]
+    assert held - dividend_price(spy, tmp_path, *near, "--european")["total"]["price"] > 0.9
+    assert american_["yield_from"] == "the dividends in cash instead"
+
+
+def test_an_american_price_with_dividends_is_that_of_the_spot_model(spy, tmp_path):
+    found = dividend_price(spy, tmp_path, "SPY260918P00750000", "--vol", 0.13, *CASH)
+    years, ex_years = 49 / 365, (48 + 17.5 / 24) / 365
+    dividends = [american.CashDividend(ex_years, 1.95)]
+    market = (747.0, 750.0, years, 0.036, 0.0, 0.13, "P")
+    expected = american.greeks_with_dividends(*market, dividends)
+    assert found["total"]["price"] == pytest.approx(float(expected.price))
+    assert found["total"]["theta_per_day"] == pytest.approx(float(expected.theta) / 365)
+
+
+def test_european_theta_and_rho_move_the_escrowed_spot_too(spy, tmp_path):
+    words = ("SPY260918C00740000", "--vol", 0.13, *CASH, "--european")
+    total = dividend_price(spy, tmp_path, *words)["total"]
+    later = dividend_price(spy, tmp_path, *words, "--at", "2026-07-31T21:00Z")["total"]
+    richer = dividend_price(spy, tmp_path, *words, "--rate", 0.0361)["total"]
+    assert 24 * (later["price"] - total["price"]) == pytest.approx(total["theta_per_day"], rel=1e-3)
+    slope = 100 * (richer["price"] - total["price"])
+    assert slope == pytest.approx(total["rho_per_rate_point"], rel=1e-3)
+
+
+@pytest.mark.parametrize("style", ["--american", "--european"])
+def test_the_volatility_with_dividends_gives_the_price_back(spy, tmp_path, style):
+    words = ("SPY260918C00740000", *CASH, style)
+    asked = dividend_price(spy, tmp_path, *words, "--vol", 0.21)["total"]["price"]
+    found = dividend_price(spy, tmp_path, *words, "--price", asked)
+    assert found["legs"][0]["volatility"] == pytest.approx(0.21, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("price", "status"),
+    [(146.0, "below_intrinsic"), (149.877, "uninformative"), (747.0, "above_max")],
+)
+def test_a_price_with_dividends_without_a_volatility_says_why(spy, tmp_path, price, status):
+    found = dividend_price(spy, tmp_path, "SPY260918C00600000", *CASH, "--price", price)
+    assert found["iv_status"] == status
+
+
+def test_dividends_outside_the_contracts_life_are_told_and_not_counted(spy, tmp_path):
+    words = (CALL, "--vol", 0.15, *MARKET)
+    plain = spy("--home", tmp_path, "price", *words, "--json").json
+    outside = ("--dividend", "2026-06-18:2", *CASH)
+    found = spy("--home", tmp_path, "price", *words, *outside, "--json").json
+    assert found["total"] == plain["total"]
+    assert [each["counts"] for each in found["dividends"]] == [False, False]
+    assert found["notes"][-1].endswith("2026-06-18, 2026-09-18")
+
+
+def test_a_yield_beside_dividends_is_told(spy, tmp_path):
+    words = ("SPY260918C00740000", "--vol", 0.15, *CASH, *MARKET)
+    shown = spy("--home", tmp_path, "price", *words).stdout
+    assert "beside the dividends in cash" in shown
+    assert "dividend 1.95 ex 2026-09-18" in shown
