@@ -14,12 +14,35 @@ set, so that nothing has to be mended afterwards:
 Residuals are in volatility, weighted with the root of vega (in standard deviations z from the money,
 :math:`e^{-z^2/4}`) above a floor, so that a mispriced dollar counts about the same at every strike, and
 the wings are still looked at. Errors are reported in volatility points without weights.
+
+What the three parameters cannot do is the far put wing. Seven chains of SPY (2026-07-22 to 31, 37,516
+quotes with a bid of five cents): root mean square error, bias (fit less quote) and median width of the
+quotes in points of volatility, by standard deviations z from the money:
+
+========== ====== ===== ===== =====
+z          quotes error bias  width
+========== ====== ===== ===== =====
+below -10     995 13.58 -13.3  0.80
+-10 to -6   2,889  7.97  -7.7  0.27
+-6 to -4    2,720  3.61  -3.4  0.11
+-4 to -3    2,393  1.39  -1.3  0.09
+-3 to -2    3,277  0.42  -0.2  0.08
+-2 to 2    23,298  0.20   0.1  0.07
+above 2     1,944  1.17  -1.0  0.26
+========== ====== ===== ===== =====
+
+It is so at all expiries. A smile of SSVI is a hyperbola in total variance, whose wings are straight and
+tied to its curvature at the money; the market's put wing is nearly straight in volatility. More weight
+there only moves the error: with a floor of 0.2 in place of 0.06 all points are met within 2.2 points in
+place of 3.3, but those near the money within 0.71 in place of 0.24, and weights by the inverse of the
+quotes' width do the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -50,6 +73,8 @@ MIN_POINTS: Final = 6
 WEIGHT_FLOOR: Final = 0.06
 #: Standard deviations from the money, below and above, of what is called near.
 NEAR: Final = (-3.0, 2.0)
+#: Ends of the buckets, in standard deviations from the money, by which errors are told.
+DEVIATIONS: Final = (-np.inf, -10.0, -6.0, -4.0, -3.0, -2.0, 2.0, np.inf)
 
 _MAX_INCREMENT: Final = 6.0
 _BUTTERFLY_MARGIN: Final = 1e-3
@@ -102,14 +127,17 @@ class Errors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChainFit:
-    """A surface, its errors over all points and by expiry (years), and what was left out.
+    """A surface, its errors, and what was left out.
 
+    Errors are over all points, by expiry (years), and by standard deviations from the money (the ends of
+    each bucket of :data:`DEVIATIONS` that has points).
     ``skipped`` gives the reason by expiry; ``missing`` is the number of rows without a volatility.
     """
 
     surface: EssviSurface | SsviSurface
     errors: Errors
     by_expiry: dict[float, Errors]
+    by_deviation: dict[tuple[float, float], Errors]
     skipped: dict[float, str]
     missing: int
 
@@ -138,9 +166,9 @@ def calibrate_to_chain(quotes: ChainQuotes, model: Model = "essvi") -> ChainFit:
     points, skipped = _usable(quotes)
     free = _free_slices(points)
     surface = _fit_essvi(points, free) if model == "essvi" else _fit_ssvi(points, free)
-    errors, by_expiry = _errors(surface, points, quotes)
+    errors, by_expiry, by_deviation = _errors(surface, points, quotes)
     missing = int(np.count_nonzero(~np.isfinite(quotes.iv)))
-    return ChainFit(surface, errors, by_expiry, skipped, missing)
+    return ChainFit(surface, errors, by_expiry, by_deviation, skipped, missing)
 
 
 def fit_smile_constants(chains: Sequence[ChainQuotes]) -> SmileConstants:
@@ -414,7 +442,7 @@ def _ssvi_residuals(points: _Points, shape: SsviShape, theta: FloatArray) -> Flo
 
 def _errors(
     surface: EssviSurface | SsviSurface, points: _Points, quotes: ChainQuotes
-) -> tuple[Errors, dict[float, Errors]]:
+) -> tuple[Errors, dict[float, Errors], dict[tuple[float, float], Errors]]:
     fitted = surface.iv(points.k, points.years)
     error = 100.0 * (fitted - points.iv)
     z = points.k / np.sqrt(points.atm[points.slice_of])
@@ -428,7 +456,12 @@ def _errors(
         float(expiry): _error(error, near, inside, points.slice_of == number)
         for number, expiry in enumerate(points.expiries)
     }
-    return _error(error, near, inside, np.ones(error.shape, dtype=np.bool_)), by_expiry
+    buckets = {ends: (z >= ends[0]) & (z < ends[1]) for ends in pairwise(DEVIATIONS)}
+    by_deviation = {
+        ends: _error(error, near, inside, rows) for ends, rows in buckets.items() if rows.any()
+    }
+    everywhere = np.ones(error.shape, dtype=np.bool_)
+    return _error(error, near, inside, everywhere), by_expiry, by_deviation
 
 
 def _error(error: FloatArray, near: BoolArray, inside: FloatArray, chosen: BoolArray) -> Errors:

@@ -7,6 +7,7 @@ be turned and zoomed, with its script inside and no address in it. Both are impo
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Page
 
+    from spy_assets.options.chain_calibration import ChainQuotes
+
 #: Readable on white and on black; the first is the main line.
 COLOURS: Final = ("#0969da", "#bc4c00", "#8250df", "#1a7f37", "#9a6700", "#6e7781")
 _PUT, _CALL = "#cf222e", "#1a7f37"
 _YEAR_DAYS: Final = 365.0
+#: Where the axis of days has its numbers.
+_DAYS_SHOWN: Final = (1, 3, 7, 30, 90, 365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,17 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class SurfaceDots:
+    """Quotes over the surface: standard deviations from the forward, days, volatility in points."""
+
+    name: str
+    deviations: FloatArray
+    days: FloatArray
+    volatility: FloatArray
+    colour: str
+
+
+@dataclass(frozen=True, slots=True)
 class SurfaceGrid:
     """Volatility in points over log-moneyness in standard deviations (columns) and days (rows)."""
 
@@ -75,6 +91,7 @@ class SurfaceGrid:
     deviations: FloatArray
     days: FloatArray
     volatility: FloatArray
+    dots: tuple[SurfaceDots, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +174,37 @@ def term_chart(
     return Chart(title, "days to expiry", "volatility, points", lines, dots, marks)
 
 
-def surface_grid(surface: Surface, *, title: str, longest: float = 2.0) -> SurfaceGrid:
-    """Volatility over three standard deviations below and two above the money, a day to ``longest``."""
+def surface_grid(
+    surface: Surface, *, title: str, longest: float = 2.0, quotes: ChainQuotes | None = None
+) -> SurfaceGrid:
+    """Volatility over three standard deviations below and two above the money, a day to ``longest``.
+
+    With ``quotes``, those inside this window are dots: puts below the money, calls above it.
+    """
     days = np.geomspace(1.0, longest * _YEAR_DAYS, 36)
     deviations = np.linspace(-3.0, 2.0, 31)
     years = days[:, None] / _YEAR_DAYS
     smile = surface.smile(years)
     iv = np.sqrt(total_variance(deviations * np.sqrt(smile.theta), smile) / years)
-    return SurfaceGrid(title, deviations, days, np.asarray(100.0 * iv, dtype=np.float64))
+    points = np.asarray(100.0 * iv, dtype=np.float64)
+    dots = () if quotes is None else _surface_dots(surface, quotes, deviations, days)
+    return SurfaceGrid(title, deviations, days, points, dots)
+
+
+def _surface_dots(
+    surface: Surface, quotes: ChainQuotes, deviations: FloatArray, days: FloatArray
+) -> tuple[SurfaceDots, ...]:
+    z = quotes.k / np.sqrt(surface.smile(quotes.years).theta)
+    when = quotes.years * _YEAR_DAYS
+    shown = np.isfinite(quotes.iv) & (z >= deviations[0]) & (z <= deviations[-1])
+    shown &= (when >= days[0]) & (when <= days[-1] * (1.0 + 1e-9))
+    return tuple(
+        SurfaceDots(name, z[rows], when[rows], 100.0 * quotes.iv[rows], colour)
+        for name, rows, colour in (
+            ("puts", shown & (z < 0.0), _PUT),
+            ("calls", shown & (z >= 0.0), _CALL),
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +344,12 @@ def _draw_grid(figure: Figure, grid: SurfaceGrid) -> None:
     axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)
     x, y = np.meshgrid(grid.deviations, np.log10(grid.days))
     axes.plot_surface(x, y, grid.volatility, cmap="viridis", linewidth=0.0)
-    ticks = [day for day in (1, 3, 7, 30, 90, 365) if grid.days[0] <= day <= grid.days[-1] * 1.01]
+    for dots in grid.dots:
+        axes.plot(
+            dots.deviations, np.log10(dots.days), dots.volatility, ".", color=dots.colour,
+            markersize=1.5, label=dots.name,
+        )  # fmt: skip
+    ticks = [day for day in _DAYS_SHOWN if grid.days[0] <= day <= grid.days[-1] * 1.01]
     axes.set_yticks(np.log10(ticks), [str(day) for day in ticks])
     axes.set_title(grid.title, fontsize=10)
     axes.set_xlabel("standard deviations from the forward", fontsize=8)
@@ -340,24 +385,27 @@ def page(picture: Chart | SurfaceGrid) -> Page:
     from plotly import graph_objects as go
 
     if isinstance(picture, SurfaceGrid):
-        figure = go.Figure(_grid_trace(picture))
-        figure.update_layout(
-            scene={
-                "xaxis": {"title": {"text": "standard deviations"}},
-                "yaxis": {"title": {"text": "days"}, "type": "log"},
-                "zaxis": {"title": {"text": "volatility, points"}},
-            }
-        )
+        figure = go.Figure([_grid_trace(picture), *map(_surface_dots_trace, picture.dots)])
+        figure.update_layout(scene=_scene(picture))
     else:
         figure = go.Figure([*map(_line_trace, picture.lines), *map(_dots_trace, picture.dots)])
         for where, text in picture.marks:
+            # Upright, as marks may stand close together.
             figure.add_vline(
-                where, line={"dash": "dot", "width": 1, "color": "#6e7781"}, annotation_text=text
-            )
-        kind = "log" if "days" in picture.x_label else "linear"
-        figure.update_xaxes(title={"text": picture.x_label}, type=kind)
+                where, line={"dash": "dot", "width": 1, "color": "#6e7781"}, annotation_text=text,
+                annotation_textangle=-90, annotation_font_size=10,
+            )  # fmt: skip
+        if "days" in picture.x_label:
+            figure.update_xaxes(type="log", tickvals=_DAYS_SHOWN)
+        figure.update_xaxes(title={"text": picture.x_label})
         figure.update_yaxes(title={"text": picture.y_label})
-    figure.update_layout(title={"text": picture.title}, template="plotly_white", height=560)
+    figure.update_layout(
+        title={"text": picture.title, "font": {"size": 15}},
+        template="plotly_white",
+        height=560,
+        margin={"l": 60, "r": 20, "t": 60, "b": 50},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "itemsizing": "constant"},
+    )
     return figure
 
 
@@ -366,7 +414,30 @@ def _grid_trace(grid: SurfaceGrid) -> Any:
 
     return go.Surface(
         x=grid.deviations, y=grid.days, z=grid.volatility, colorscale="Viridis",
+        opacity=0.85 if grid.dots else 1.0, colorbar={"title": {"text": "points"}, "len": 0.7},
         hovertemplate="%{x:.1f} sd, %{y:.0f} days: %{z:.2f}<extra></extra>",
+    )  # fmt: skip
+
+
+def _scene(grid: SurfaceGrid) -> dict[str, Any]:
+    """Axes, and a camera that looks along the term from the puts' side."""
+    ticks = [day for day in _DAYS_SHOWN if grid.days[0] <= day <= grid.days[-1] * 1.01]
+    return {
+        "xaxis": {"title": {"text": "standard deviations"}},
+        "yaxis": {"title": {"text": "days"}, "type": "log", "tickvals": ticks},
+        "zaxis": {"title": {"text": "volatility, points"}},
+        "aspectratio": {"x": 1.3, "y": 1.5, "z": 0.9},
+        "camera": {"eye": {"x": 1.5, "y": -1.5, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.15}},
+    }
+
+
+def _surface_dots_trace(dots: SurfaceDots) -> Any:
+    from plotly import graph_objects as go
+
+    return go.Scatter3d(
+        x=dots.deviations, y=dots.days, z=dots.volatility, name=dots.name, mode="markers",
+        marker={"color": dots.colour, "size": 1.5},
+        hovertemplate="%{x:.1f} sd, %{y:.0f} days: %{z:.2f}<extra>" + dots.name + "</extra>",
     )  # fmt: skip
 
 
@@ -401,3 +472,41 @@ def as_json(picture: Chart | SurfaceGrid) -> str:
 def as_html(picture: Chart | SurfaceGrid) -> str:
     """Return a page with the picture and the script that draws it (5 MB); showing it loads nothing."""
     return str(page(picture).to_html(include_plotlyjs=True, full_html=True, div_id="picture"))
+
+
+def as_album(pictures: Sequence[Chart | SurfaceGrid], *, title: str) -> str:
+    """Return a page with several pictures and one script; surfaces take the whole width.
+
+    As with :func:`as_html`, showing it loads nothing.
+    """
+    parts = []
+    for number, picture in enumerate(pictures):
+        kind = "surface" if isinstance(picture, SurfaceGrid) else "chart"
+        drawn = page(picture).to_html(
+            include_plotlyjs=number == 0, full_html=False, div_id=f"picture-{number}"
+        )
+        parts.append(f'<section class="{kind}">{drawn}</section>')
+    return _ALBUM.format(title=html.escape(title), body="\n".join(parts))
+
+
+_ALBUM: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ margin: 0 auto; max-width: 1500px; padding: 16px; font-family: system-ui, sans-serif; }}
+main {{ display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); }}
+section {{ min-width: 0; }}
+.surface {{ grid-column: 1 / -1; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""

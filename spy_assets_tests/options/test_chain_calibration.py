@@ -83,6 +83,19 @@ def test_errors_are_those_of_the_surface():
     assert sum(each.points for each in fit.by_expiry.values()) == fit.errors.points == 155
 
 
+def test_errors_are_told_by_their_distance_from_the_money():
+    quotes = quotes_of(SSVI)
+    far = quotes.k < -3.2 * np.sqrt(SSVI.smile(quotes.years).theta)
+    weights = np.where(far, 1e-9, 1.0)
+    fit = calibrate_to_chain(
+        ChainQuotes(quotes.k, quotes.years, quotes.iv + 0.05 * far, weights=weights), "ssvi"
+    )
+    assert sum(each.points for each in fit.by_deviation.values()) == fit.errors.points
+    assert fit.by_deviation[-4.0, -3.0].worst == pytest.approx(5.0, abs=0.2)
+    assert fit.by_deviation[-2.0, 2.0].worst < 0.1
+    assert (-10.0, -6.0) not in fit.by_deviation
+
+
 def test_missing_volatilities_are_left_out_and_counted():
     quotes = quotes_of(SSVI)
     iv = quotes.iv.copy()

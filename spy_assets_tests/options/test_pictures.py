@@ -12,9 +12,11 @@ import pytest
 
 from spy_assets.errors import DataError
 from spy_assets.options.calibration import calibrate_to_indices
+from spy_assets.options.chain_calibration import ChainQuotes
 from spy_assets.options.pictures import (
     MarketSmile,
     PayoffMarket,
+    as_album,
     as_html,
     as_json,
     as_png,
@@ -76,6 +78,27 @@ def test_the_page_brings_its_script():
     assert "<script src=" not in html
     assert "Plotly.newPlot" in html
     assert html == as_html(PICTURES["payoff"])
+
+
+def test_an_album_has_all_its_pictures_and_one_script():
+    album = as_album(list(PICTURES.values()), title="SPY <1>")
+    assert album.count("Plotly.newPlot(") == len(PICTURES)
+    assert album.count("<!doctype html>") == 1
+    assert album.count("plotly.js v") == as_html(PICTURES["smile"]).count("plotly.js v")
+    assert "<title>SPY &lt;1&gt;</title>" in album
+    assert "<script src=" not in album
+
+
+def test_quotes_lie_on_the_surface_they_were_made_of():
+    k = np.array([-0.5, -0.02, 0.02, 0.05])
+    years = np.full(4, YEARS)
+    iv = FIT.surface.iv(k, YEARS)
+    quotes = ChainQuotes(k, years, np.where(k == 0.05, np.nan, iv))
+    puts, calls = surface_grid(FIT.surface, title="", quotes=quotes).dots
+    deviation = float(np.sqrt(FIT.surface.smile(YEARS).theta))
+    assert puts.deviations == pytest.approx([-0.02 / deviation])  # -0.5 is beyond the window
+    assert calls.volatility == pytest.approx([100.0 * iv[2]])
+    assert (puts.days, calls.days) == (pytest.approx([30.0]), pytest.approx([30.0]))
 
 
 def test_the_smile_goes_through_quotes_made_of_it():
