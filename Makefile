@@ -18,7 +18,7 @@ run: $(STAMP) $(MANIFEST) ## materialize what is missing or stale and print the 
 	@$(BIN)/spy run $(if $(FRESH),--fresh,) $(RUN_ARGS)
 
 test: $(DEV_STAMP) $(MANIFEST) ## run the whole test suite
-	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(TEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 up: $(STAMP) $(MANIFEST) ## start the Dagster UI and daemon and the MLflow UI; Ctrl-C stops them
 	@$(BIN)/spy up

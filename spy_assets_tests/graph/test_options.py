@@ -13,11 +13,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import dagster as dg
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from spy_assets.defs import chains, options
 from spy_assets.defs.resources import SpyResource
@@ -30,6 +28,7 @@ from spy_assets.warehouse.tables import TABLES
 from spy_assets_tests.graph.test_ingestion import Run
 from spy_assets_tests.graph.worlds import read
 from spy_assets_tests.options.chains import RATE, YIELD, model_chain, only_traded
+from spy_assets_tests.s3_server import s3_client, s3_server
 from spy_assets_tests.scripted_server import Reply, ScriptedServer
 
 #: A Tuesday: no contract of 2018 expires on it.
@@ -310,11 +309,8 @@ def test_a_vendor_that_is_down_fails_the_run(
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """moto's S3 server on loopback with the bucket of the flat files."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as url:
+        yield url
 
 
 def put_flat_file(url: str, session: date, traded: pl.DataFrame) -> None:
@@ -327,10 +323,7 @@ def put_flat_file(url: str, session: date, traded: pl.DataFrame) -> None:
         window_start=pl.lit(int(datetime(*session.timetuple()[:3], 4, tzinfo=UTC).timestamp())),
         transactions=pl.lit(1),
     ).with_columns(pl.col("window_start") * 1_000_000_000)
-    client = boto3.client(
-        "s3", endpoint_url=url, aws_access_key_id="key", aws_secret_access_key="secret",
-        region_name="us-east-1",
-    )  # fmt: skip
+    client = s3_client(url)
     client.create_bucket(Bucket="flatfiles")
     key = f"us_options_opra/day_aggs_v1/{session:%Y/%m}/{session}.csv.gz"
     body = gzip.compress(bars.write_csv().encode())

@@ -8,9 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from spy_assets.errors import EmptyResponse, NotProvided, SchemaDrift, WrongContent
 from spy_assets.market.sources.chains.flat_files import FlatFileChains, Window, read_flat_file
@@ -21,6 +19,7 @@ from spy_assets.options.chain import RawChain
 from spy_assets_tests.market.sources.chains.golden_files import check_golden
 from spy_assets_tests.market.sources.chains.servers import RecordingServer
 from spy_assets_tests.market.sources.chains.vendors import KEY, SECRET, SESSION, body
+from spy_assets_tests.s3_server import s3_client, s3_server
 from spy_assets_tests.scripted_server import Reply
 
 PAIR = Credentials(KEY, SECRET)
@@ -29,24 +28,14 @@ LATER = datetime(2024, 3, 9, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=url,
-        aws_access_key_id=KEY,
-        aws_secret_access_key=SECRET,
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="flatfiles")
-    for window in ("day", "minute"):
-        packed = gzip.compress(body(f"flat_{window}.csv").encode())
-        key = f"us_options_opra/{window}_aggs_v1/2024/03/2024-03-07.csv.gz"
-        client.put_object(Bucket="flatfiles", Key=key, Body=packed)
-    yield url
-    server.stop()
+    with s3_server() as url:
+        client = s3_client(url, KEY, SECRET)
+        client.create_bucket(Bucket="flatfiles")
+        for window in ("day", "minute"):
+            packed = gzip.compress(body(f"flat_{window}.csv").encode())
+            key = f"us_options_opra/{window}_aggs_v1/2024/03/2024-03-07.csv.gz"
+            client.put_object(Bucket="flatfiles", Key=key, Body=packed)
+        yield url
 
 
 def source(endpoint: str, gate: Gate, folder: Path, window: Window = "day") -> FlatFileChains:

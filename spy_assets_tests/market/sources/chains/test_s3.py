@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import boto3
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
-from moto.server import ThreadedMotoServer
 
 from spy_assets.errors import (
     ForbiddenRedirect,
@@ -22,6 +20,7 @@ from spy_assets.errors import (
 from spy_assets.market.sources.chains.s3 import Credentials, S3Bucket, signed_headers
 from spy_assets.market.sources.http import Gate
 from spy_assets_tests.market.sources.chains.servers import FaultyProxy, RecordingServer
+from spy_assets_tests.s3_server import s3_client, s3_server
 from spy_assets_tests.scripted_server import Reply
 
 #: The pair of Amazon's own example, in pieces, so that no scanner takes it for a leaked key.
@@ -35,22 +34,13 @@ DATA = bytes(range(256)) * 4_000
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture
 def store(moto: str) -> Iterator[object]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=moto,
-        aws_access_key_id=PAIR.key_id,
-        aws_secret_access_key=PAIR.secret,
-        region_name=PAIR.region,
-    )
+    client = s3_client(moto, PAIR.key_id, PAIR.secret)
     client.create_bucket(Bucket=BUCKET)
     client.put_object(Bucket=BUCKET, Key="a/b c+d.gz", Body=DATA)
     yield client
