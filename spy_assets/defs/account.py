@@ -128,15 +128,16 @@ def market_path(
 def _with_chain(
     lake: Warehouse, rows: pl.DataFrame, symbol: str, moment: datetime, *, snapshot: int | None
 ) -> pl.DataFrame:
-    """Rows of ``features.daily_15`` with the dimensions of `daily_15_chain_v1` in place of its own."""
-    from spy_assets.features.chain_observation import with_chain
+    """Rows of ``features.daily_15`` with the dimensions of `daily_15_chain_v1` in place of its own.
+
+    A chain that came after its own session's decision counts as none, as it did for the signal.
+    """
+    from spy_assets.features.chain_observation import in_time, with_chain
 
     if snapshot is None:
         lake.ensure(TABLES[CHAIN_FEATURES])
-    chain = lake.read(
-        CHAIN_FEATURES, as_of=moment, snapshot=snapshot, where="symbol = ?", params=(symbol,)
-    )
-    return with_chain(rows, chain)
+    chain = versions_of(lake, CHAIN_FEATURES, symbol, snapshot=snapshot)
+    return with_chain(rows, in_time(chain.filter(chain["available_at"] <= moment)))
 
 
 def with_growth(

@@ -11,6 +11,7 @@ import polars as pl
 
 from spy_assets.features.contracts import CHAIN_DIMENSIONS, DAILY_15_CHAIN_V1, DAILY_15_PROXY_V1
 from spy_assets.features.observation import parse_quality
+from spy_assets.sessions import decision_time
 
 #: Dimension -> the chain feature that it scales.
 SOURCES = {
@@ -73,6 +74,21 @@ def daily_15_chain(daily: pl.DataFrame, chain: pl.DataFrame) -> pl.DataFrame:
     return joined.select("session", *DAILY_15_CHAIN_V1.market_names).with_columns(
         pl.Series("quality", quality, dtype=pl.String)
     )
+
+
+def in_time(versions: pl.DataFrame) -> pl.DataFrame:
+    """Of each session the last version that was available at its own decision.
+
+    ``versions`` are rows of ``features.chain`` with `available_at`. What came later, such as a file of
+    the next morning, was no help to decide, and a policy that had learnt on it would wait for it.
+    """
+    known = [
+        available <= decision_time(session)
+        for session, available in versions.select("session", "available_at").iter_rows()
+    ]
+    order = [name for name in ("available_at", "ingested_at") if name in versions.columns]
+    chosen = versions.filter(pl.Series(known, dtype=pl.Boolean)).sort("session", *order)
+    return chosen.unique("session", keep="last", maintain_order=True)
 
 
 def with_chain(daily: pl.DataFrame, chain: pl.DataFrame) -> pl.DataFrame:

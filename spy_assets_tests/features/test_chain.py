@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -23,7 +23,7 @@ from spy_assets.features.chain import (
     rank_and_percentile,
     rank_sessions,
 )
-from spy_assets.features.chain_observation import daily_15_chain
+from spy_assets.features.chain_observation import daily_15_chain, in_time
 from spy_assets.features.contracts import (
     DAILY_15_CHAIN_V1,
     DAILY_15_PROXY_V1,
@@ -39,7 +39,7 @@ from spy_assets.features.observation import (
 from spy_assets.options.chain import clean_chain
 from spy_assets.options.chain_analytics import ChainAnalytics, analyse_chain
 from spy_assets.options.contracts import nearest_expiry
-from spy_assets.sessions import previous_session
+from spy_assets.sessions import decision_time, previous_session
 from spy_assets_tests.options.chains import (
     RATE,
     SESSION,
@@ -437,3 +437,17 @@ def test_reasons_of_both_parts_are_joined(full):
     )
     assert row["quality"] == "iv:vix_missing;pcr_chain:no_volume"
     assert missing_reasons(row, DAILY_15_CHAIN_V1) == ["iv:vix_missing", "pcr_chain:no_volume"]
+
+
+def test_a_chain_that_came_after_its_decision_is_none_and_its_earlier_version_counts():
+    decided = decision_time(SESSION)
+    rows = pl.DataFrame(
+        {
+            "session": [SESSION] * 3,
+            "available_at": [decided - timedelta(hours=1), decided, decided + timedelta(seconds=1)],
+            "pcr_volume": [1.0, 2.0, 3.0],
+        }
+    )
+    assert in_time(rows)["pcr_volume"].to_list() == [2.0]
+    assert in_time(rows.tail(1)).is_empty()
+    assert in_time(rows.clear()).is_empty()

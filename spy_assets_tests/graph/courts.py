@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -95,14 +95,14 @@ class Court:
     def registry(self) -> Registry:
         return fresh_registry(self.settings)
 
-    def chains(self, days: Sequence[date]) -> None:
-        """Give some sessions the features of a chain, known at their decision."""
+    def chains(self, days: Sequence[date], late: timedelta = timedelta(0)) -> None:
+        """Give some sessions the features of a chain, known at their decision or later."""
         spec = TABLES["features.chain"]
         said = {"pcr_volume": 1.2, "iv_skew_25d": 0.05, "gex_near_balance": -0.2, "quality": "ok"}
         said |= {"symbol": "SPY", "quote_kind": "chain", "source": "test"}
-        rows = [said | {"session": day, "available_at": decision_time(day)} for day in days]
+        rows = [said | {"session": day, "available_at": decision_time(day) + late} for day in days]
         with Warehouse.open(self.settings) as lake:
-            lake.write(spec, judging.frame(spec, rows), ingested_at=decision_time(max(days)))
+            lake.write(spec, judging.frame(spec, rows), ingested_at=decision_time(max(days)) + late)
 
     def register(
         self,

@@ -291,8 +291,13 @@ def test_a_model_of_chains_is_trained_registered_and_judged(tmp_path: Path) -> N
     assert court.judge(window)["version"] == "1"
 
 
-def test_without_chains_nothing_is_trained_on_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [None, timedelta(hours=13)], ids=["none", "the next morning"])
+def test_without_chains_in_time_nothing_is_trained_on_them(
+    tmp_path: Path, late: timedelta | None
+) -> None:
     court = Court.sit(tmp_path, observation="daily_15_chain_v1")
+    if late is not None:
+        court.chains(court.days, late)
     made = court.make([models.ppo_daily], court.days[-1], run_config=SMALL, raise_on_error=False)
     failures = [
         str(event.step_failure_data.error) for event in made.all_events if event.is_step_failure
