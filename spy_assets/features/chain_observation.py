@@ -11,6 +11,7 @@ import polars as pl
 
 from spy_assets.features.contracts import CHAIN_DIMENSIONS, DAILY_15_CHAIN_V1, DAILY_15_PROXY_V1
 from spy_assets.features.observation import parse_quality
+from spy_assets.features.versions import last_of_each_session
 from spy_assets.sessions import decision_time
 
 #: Dimension -> the chain feature that it scales.
@@ -86,9 +87,7 @@ def in_time(versions: pl.DataFrame) -> pl.DataFrame:
         available <= decision_time(session)
         for session, available in versions.select("session", "available_at").iter_rows()
     ]
-    order = [name for name in ("available_at", "ingested_at") if name in versions.columns]
-    chosen = versions.filter(pl.Series(known, dtype=pl.Boolean)).sort("session", *order)
-    return chosen.unique("session", keep="last", maintain_order=True)
+    return last_of_each_session(versions.filter(pl.Series(known, dtype=pl.Boolean)))
 
 
 def with_chain(daily: pl.DataFrame, chain: pl.DataFrame) -> pl.DataFrame:

@@ -27,6 +27,7 @@ from spy_assets.evaluation.backtest import COST_KINDS, BacktestResult, Decision
 from spy_assets.features.chain_observation import with_chain
 from spy_assets.features.contracts import CONTRACTS, ObservationContract
 from spy_assets.features.observation import portfolio_dimensions
+from spy_assets.features.versions import last_of_each_session, oldest_first
 from spy_assets.sessions import decision_time
 from spy_assets.signals.build import (
     AccountInput,
@@ -329,7 +330,7 @@ class Versions:
     """
 
     def __init__(self, versions: pl.DataFrame) -> None:
-        self._rows = versions.sort(_order(versions))
+        self._rows = oldest_first(versions)
         self._sessions = self._rows["session"].to_numpy().astype("datetime64[D]")
         self._available = _microseconds(self._rows["available_at"])
 
@@ -384,11 +385,6 @@ class ChainRows:
         return with_chain(daily, chain).row(0, named=True)
 
 
-def _order(versions: pl.DataFrame) -> list[str]:
-    """Sessions, and each session's versions from the oldest to the newest."""
-    return [name for name in ("session", "available_at", "ingested_at") if name in versions.columns]
-
-
 def _microseconds(moments: pl.Series) -> NDArray[np.int64]:
     return moments.dt.epoch("us").to_numpy()
 
@@ -399,11 +395,8 @@ def _microsecond(moment: datetime) -> int:
 
 def known_at(versions: pl.DataFrame, moment: datetime, first: date) -> pl.DataFrame:
     """The last version of each session from ``first`` on that was available at ``moment``."""
-    return (
-        versions.filter((pl.col("available_at") <= moment) & (pl.col("session") >= first))
-        .sort(_order(versions))
-        .unique("session", keep="last", maintain_order=True)
-    )
+    known = (pl.col("available_at") <= moment) & (pl.col("session") >= first)
+    return last_of_each_session(versions.filter(known))
 
 
 def settle(
