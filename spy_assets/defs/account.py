@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from spy_assets.defs import chains
 from spy_assets.sessions import decision_time, next_session, session_open
 from spy_assets.warehouse.tables import TABLES
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from spy_assets.signals.paper import PaperSetup, Recorded
     from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse
-
-CHAIN_FEATURES = "features.chain"
 
 
 def cleared_halts(settings: Settings) -> tuple[date, ...]:
@@ -135,8 +134,8 @@ def _with_chain(
     from spy_assets.features.chain_observation import in_time, with_chain
 
     if snapshot is None:
-        lake.ensure(TABLES[CHAIN_FEATURES])
-    chain = versions_of(lake, CHAIN_FEATURES, symbol, snapshot=snapshot)
+        lake.ensure(TABLES[chains.FEATURES])
+    chain = versions_of(lake, chains.FEATURES, symbol, snapshot=snapshot)
     return with_chain(rows, in_time(chain.filter(chain["available_at"] <= moment)))
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ASSET = dg.AssetKey(["options", "option_chain"])
 QUOTES = "options.chain_quotes"
+FEATURES = "features.chain"
 #: Chains of so many days around a session are compared with its own.
 _NEIGHBOURS = timedelta(days=7)
 #: Bars before a session from which the dividend yield is taken.
@@ -353,22 +354,22 @@ def _missed(taken: Taken) -> str:
 
 def _withheld_chain(taken: Taken, symbol: str) -> pl.DataFrame:
     """One quarantine row for each reason that kept a whole chain out."""
-    import hashlib
     import json
 
     import polars as pl
 
+    from spy_assets.market.quarantine import row_id
     from spy_assets.market.schemas import QUARANTINE
     from spy_assets.options.chain import DATASET
 
     rows = []
     for finding in taken.blocked:
         payload = json.dumps({"contracts": taken.raw_rows, "found": finding.message})
-        named = f"{DATASET}\n{symbol}\n{taken.session}\n{finding.name}\n{payload}"
+        named = f"{symbol}\n{taken.session}\n{finding.name}\n{payload}"
         rows.append(
             {
                 "dataset": DATASET,
-                "row_id": hashlib.sha256(named.encode()).hexdigest()[:32],
+                "row_id": row_id(DATASET, named),
                 "symbol": symbol,
                 "session": taken.session,
                 "reason": f"chain:{finding.name}",
@@ -610,7 +611,7 @@ def volatilities(
     if kind is None:
         return {}
     stored = lake.read(
-        "features.chain",
+        FEATURES,
         as_of=as_of,
         where="symbol = ? AND session >= ? AND session < ?",
         params=(symbol, rank_sessions(session)[0], session),

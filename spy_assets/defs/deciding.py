@@ -13,7 +13,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from spy_assets import clock
-from spy_assets.defs import account, judging
+from spy_assets.defs import account, chains, judging
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import SourceUnavailable
 from spy_assets.sessions import decision_time
@@ -43,14 +43,15 @@ def decide(lake: Warehouse, spy: SpyResource, days: Sequence[date]) -> list[Sign
     from spy_assets.signals.paper import decide_sessions
 
     settings = spy.settings
+    setup = account.paper_setup(settings)
     lake.ensure(TABLES["ledger.signals"])
-    if account.desk(settings).contract.needs_chain:
-        lake.ensure(TABLES[account.CHAIN_FEATURES])
+    if setup.desk.contract.needs_chain:
+        lake.ensure(TABLES[chains.FEATURES])
     snapshot = lake.snapshot_id()
     rows = ledger_rows(lake, settings.symbol, before=max(days), snapshot=snapshot)
     book = _book(lake, spy, account.standing_decisions(rows), snapshot)
     market = _market(lake, settings, days, snapshot)
-    return decide_sessions(market, days, book, account.paper_setup(settings), world(settings))
+    return decide_sessions(market, days, book, setup, world(settings))
 
 
 def decided_differently(
@@ -167,7 +168,7 @@ def _market(
         regimes=versions("features.regime"),
         raw=versions("features.market_daily"),
         flags=quality_flags(lake, settings.symbol, days, snapshot),
-        chains=lambda: versions(account.CHAIN_FEATURES),
+        chains=lambda: versions(chains.FEATURES),
     )
 
 

@@ -18,7 +18,6 @@ from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
 
 GROUP = "options"
-FEATURES = "features.chain"
 #: Rates and bars of the session's year and of the one before; either may be missing.
 YEAR_BEFORE = dg.TimeWindowPartitionMapping(
     start_offset=-1, allow_nonexistent_upstream_partitions=True
@@ -102,7 +101,7 @@ def option_chain(
     tags={"layer": "mart"},
     description="What a session's chain says: volatility at the money, skew, term slope, put/call, "
     "gamma exposure, max pain, expected move. Null with the reason in `quality`.",
-    metadata=table_metadata(FEATURES) | chain_feature_lineage(),
+    metadata=table_metadata(chains.FEATURES) | chain_feature_lineage(),
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
@@ -120,7 +119,7 @@ def chain_features(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Ma
     symbol, rows = spy.settings.symbol, []
     days = sorted(date.fromisoformat(key) for key in context.partition_keys)
     with spy.warehouse() as lake:
-        lake.ensure(TABLES[FEATURES])
+        lake.ensure(TABLES[chains.FEATURES])
         own: list[chains.Volatility] = []
         for day in days:
             analytics, kind = chains.load(lake, symbol, day)
@@ -138,7 +137,7 @@ def chain_features(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Ma
                 )
             )
         made = pl.concat(rows)
-        result = lake.write(TABLES[FEATURES], made, ingested_at=spy.utc_now())
+        result = lake.write(TABLES[chains.FEATURES], made, ingested_at=spy.utc_now())
     last = made.tail(1).drop("symbol", "available_at", "source", "session").cast(pl.String)
     shown = last.unpivot(variable_name="feature", value_name="value")
     return dg.MaterializeResult(

@@ -50,7 +50,8 @@ def _jsonable(value: object) -> object:
     return value
 
 
-def _row_id(dataset: str, payload: str) -> str:
+def row_id(dataset: str, payload: str) -> str:
+    """The id under which the quarantine keeps what was refused."""
     return hashlib.sha256(f"{dataset}\n{payload}".encode()).hexdigest()[:32]
 
 
@@ -101,7 +102,7 @@ def quarantined_rows(
 
 def quarantine_frame(told: pl.DataFrame, payloads: list[str], dataset: str) -> pl.DataFrame:
     """Rows of the quarantine, once each: `told` is all but the id, the payload and the data set."""
-    ids = [_row_id(dataset, text) for text in payloads]
+    ids = [row_id(dataset, text) for text in payloads]
     frame = told.with_columns(
         pl.lit(dataset).alias("dataset"),
         pl.Series("row_id", ids, dtype=pl.String),

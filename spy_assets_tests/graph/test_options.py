@@ -144,7 +144,7 @@ def covered(settings: Settings) -> list[tuple[Any, ...]]:
 
 def counts(settings: Settings) -> dict[str, int]:
     with Warehouse.open(settings, read_only=True) as lake:
-        names = (chains.QUOTES, options.FEATURES, "quarantine.rows", COVERAGE)
+        names = (chains.QUOTES, chains.FEATURES, "quarantine.rows", COVERAGE)
         return {name: lake.row_count(name) for name in names}
 
 
@@ -169,7 +169,7 @@ def test_a_drop_becomes_quotes_with_volatilities_and_features(
     assert quotes["rate"].unique().to_list() == pytest.approx([RATE])
     assert quotes["spot_used"][0] == pytest.approx(SPOT, rel=1e-3)
     assert quotes["iv"].count() > quotes.height / 2
-    (features,) = read(settings, options.FEATURES).iter_rows(named=True)
+    (features,) = read(settings, chains.FEATURES).iter_rows(named=True)
     assert features["atm_iv_avg"] == pytest.approx(0.136, abs=0.005)
     assert features["pcr_volume"] is not None
     assert features["quality"] == "iv_rank:warmup;iv_percentile:warmup"
@@ -223,7 +223,7 @@ def test_a_chain_of_another_day_is_kept_out(make: Make, settings: Settings, tmp_
     assert run.made == 0
     assert "belongs to 2018-06-12" in run.told("wrong_session", "found")
     found = counts(settings)
-    assert (found[chains.QUOTES], found[options.FEATURES]) == (0, 0)
+    assert (found[chains.QUOTES], found[chains.FEATURES]) == (0, 0)
     told = read(settings, "quarantine.rows")
     assert "chain:wrong_session" in told["reason"].to_list()
     ((day, *numbers, note),) = covered(settings)
@@ -244,7 +244,7 @@ def test_without_a_rate_quotes_are_stored_and_volatilities_are_not_made_up(
     quotes = read(settings, chains.QUOTES)
     assert quotes["iv_status"].unique().to_list() == ["no_rate"]
     assert quotes["iv"].count() == quotes["delta"].count() == 0
-    (features,) = read(settings, options.FEATURES).iter_rows(named=True)
+    (features,) = read(settings, chains.FEATURES).iter_rows(named=True)
     assert features["atm_iv_avg"] is None
     assert "atm_iv_avg:no_spot" in features["quality"]
 
@@ -261,7 +261,7 @@ def test_a_session_without_a_chain_says_so_and_does_not_fail(
     assert not run.checks["provided"].passed
     assert words in run.told("provided", "found")
     assert read(settings, chains.QUOTES).is_empty()
-    (features,) = read(settings, options.FEATURES).iter_rows(named=True)
+    (features,) = read(settings, chains.FEATURES).iter_rows(named=True)
     assert features["quote_kind"] is None
     assert features["quality"].startswith("atm_iv_call:no_chain;")
     found = covered(settings)
@@ -356,7 +356,7 @@ def test_flat_files_are_stored_though_they_list_trades_only(
     quotes = read(settings, chains.QUOTES)
     assert dict(quotes["session"].value_counts().iter_rows()) == heights
     assert quotes.select("bid", "ask", "open_interest", "iv").count().row(0) == (0, 0, 0, 0)
-    features = read(settings, options.FEATURES)
+    features = read(settings, chains.FEATURES)
     assert features["pcr_volume"].count() == 2
     assert features["gex_total"].count() == features["pcr_open_interest"].count() == 0
 
@@ -398,9 +398,9 @@ def test_a_rank_looks_at_what_was_known_by_then(
     planted = pl.DataFrame(rows | blank | volatile)
     drop(tmp_path / "files", DAY, cboe_rows(DAY))
     with Warehouse.open(settings) as lake:
-        lake.write(TABLES[options.FEATURES], planted, ingested_at=known[100])
+        lake.write(TABLES[chains.FEATURES], planted, ingested_at=known[100])
     assert make().ok
-    found = read(settings, options.FEATURES, where="session = ?", params=(DAY,))
+    found = read(settings, chains.FEATURES, where="session = ?", params=(DAY,))
     assert found["quality"].item() == quality
     assert found["iv_percentile"].item() == (1.0 if quality == "ok" else None)
 
@@ -425,14 +425,14 @@ def test_a_model_chain_is_labelled_and_gives_way_to_a_real_one(
     assert quotes["quote_kind"].unique().to_list() == ["surface"]
     assert quotes["source"].unique().to_list() == ["model"]
     assert quotes["volume"].count() == 0
-    (features,) = read(settings, options.FEATURES).iter_rows(named=True)
+    (features,) = read(settings, chains.FEATURES).iter_rows(named=True)
     assert features["quote_kind"] == "surface"
     ((_, _, present, _, note),) = covered(settings)
     assert (present, "a model's chain" in note) == (0, True)
     assert 0.09 < features["atm_iv_avg"] < 0.13  # VIX lies above the volatility at the money
     drop(tmp_path / "files", DAY, cboe_rows(DAY))
     assert make(chains=wanted).ok
-    assert read(settings, options.FEATURES)["quote_kind"].to_list() == ["chain"]
+    assert read(settings, chains.FEATURES)["quote_kind"].to_list() == ["chain"]
     assert covered(settings)[0][1:4] == (1, 1, 0)
     real = read(settings, chains.QUOTES, where="quote_kind = 'chain'").height
     assert make(chains={"source": "none", "model_chain": True}).ok
@@ -459,7 +459,7 @@ def test_the_tables_hold_the_whole_schema() -> None:
         "ingested_at",
     } == quotes
     own = {"symbol", "session", "quote_kind", "spot", "quality"}
-    assert set(TABLES[options.FEATURES].columns) == {*CHAIN_FEATURES, *own}
+    assert set(TABLES[chains.FEATURES].columns) == {*CHAIN_FEATURES, *own}
 
 
 def test_the_surface_shows_its_errors_by_expiry_and_by_deviation(
