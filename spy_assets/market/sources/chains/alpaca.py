@@ -27,6 +27,7 @@ from spy_assets.market.sources.chains.rows import (
     joined,
     known_iv,
     nested,
+    never_traded,
     reading,
     require_field,
     require_rows,
@@ -223,10 +224,9 @@ def _moment(column: str) -> pl.Expr:
 
 def _canonical(frame: pl.DataFrame, session: date, spot: float | None) -> pl.DataFrame:
     # The daily bar is of the last day with a trade: of an earlier one, or none, today's volume is 0.
-    # Where no contract has a bar nothing is known.
     bar = pl.col("dailyBar.t").str.slice(0, 10)
     today = bar == session.isoformat()
-    quiet = ~today | (bar.is_null() & bar.is_not_null().any())
+    quiet = ~today | never_traded(bar)
     return frame.select(
         pl.col("symbol").alias("ticker"),
         pl.col("latestQuote.bp").alias("bid"),

@@ -25,6 +25,7 @@ from spy_assets.market.sources.chains.rows import (
     index_prefix,
     known_iv,
     nested,
+    never_traded,
     reading,
     require_field,
     require_rows,
@@ -213,9 +214,8 @@ def _canonical(frame: pl.DataFrame, session: date, snapshot: datetime) -> pl.Dat
     """A quote has its own time; a contract without one is dated by the snapshot."""
     iv = known_iv(pl.col("iv"))
     # The bar is of the last day with a trade: if that is an earlier one, or none, today's volume is 0.
-    # Where no contract has a bar the plan gives none, and nothing is known.
     bar = epoch(pl.col("day.last_updated"), "ns").dt.convert_time_zone("America/New_York").dt.date()
-    quiet = (bar < session) | (bar.is_null() & bar.is_not_null().any())
+    quiet = (bar < session) | never_traded(bar)
     volume = pl.when(bar == session).then(pl.col("day.volume")).when(quiet).then(0.0)
     return frame.with_columns(pl.lit(None, pl.Float64).alias("greeks.rho")).select(
         pl.col("details.ticker").alias("ticker"),

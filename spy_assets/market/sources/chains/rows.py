@@ -22,7 +22,7 @@ Types = Mapping[str, pl.DataType]
 
 DAYS_PER_YEAR = 365.0
 POINTS = 100.0
-#: Below this an implied volatility is a placeholder (Yahoo's 1e-5, everybody's 0), not a value.
+#: Below this an implied volatility stands for none (Yahoo's 1e-5, everybody's 0).
 LEAST_IV = 1e-3
 #: Roots of indices (product specifications of Cboe and Nasdaq); other symbols have their own name,
 #: and that with a digit.
@@ -209,8 +209,13 @@ def read_csv_columns(
         return text.select(pl.col(n).cast(types[n]) for n in types if n in text.columns)
 
 
+def never_traded(bar: pl.Expr) -> pl.Expr:
+    """Where a contract has no bar (null) but others have; without any, the vendor does not tell."""
+    return bar.is_null() & bar.is_not_null().any()
+
+
 def known_iv(iv: pl.Expr, *, also: pl.Expr | None = None) -> pl.Expr:
-    """An implied volatility, null where it is a placeholder (or where `also` is false)."""
+    """An implied volatility, null where it stands for none (or where `also` is false)."""
     known = iv >= LEAST_IV if also is None else (iv >= LEAST_IV) & also
     return pl.when(known).then(iv)
 

@@ -3,7 +3,7 @@
 One request per expiry. yfinance supplies the cookie and the crumb that Yahoo wants; its frames are
 not used, since they fill renamed columns with NaN. Yahoo gives no sizes, no Greeks, and no time of
 the quotes: they are dated by the latest trade of the whole chain, which is never too late. An
-implied volatility of 1e-5, or beside an empty quote, is a placeholder. `volume` is that of the day
+implied volatility of 1e-5, or beside an empty quote, stands for none. `volume` is that of the day
 of the last trade: measured on real snapshots, nine in ten contracts that did not trade today carry
 the volume of an earlier day. Of those it is 0 here.
 """

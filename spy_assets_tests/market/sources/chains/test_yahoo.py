@@ -36,7 +36,7 @@ def test_volume_of_another_day_is_no_volume_of_today(server: RecordingServer, ga
     assert stale["volume"].to_list() == [0, 0, 0]
 
 
-def test_a_placeholder_is_no_implied_volatility(server: RecordingServer, gate: Gate) -> None:
+def test_what_stands_for_none_is_no_implied_volatility(server: RecordingServer, gate: Gate) -> None:
     YAHOO.serve(server)
     ivs = YAHOO.ask(gate, server).frame["vendor_iv"].to_list()
     assert ivs == [0.1212, None, 0.1105, None]  # 1e-5, and one beside an empty quote
