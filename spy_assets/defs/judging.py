@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account
@@ -261,19 +262,17 @@ def judge(
     incumbent = champion_effective_at(others, moment, settings.train.purge_sessions)
     contracts = dict(known.select("version", "contract").iter_rows())
 
-    def venue_of(policy: str) -> Venue:
-        seen_by = contracts.get(policy)
-        cut = account.windows(lake, settings, session, snapshot=snapshot, contract=seen_by)
+    @cache
+    def venue_by(contract: str | None) -> Venue:
+        cut = account.windows(lake, settings, session, snapshot=snapshot, contract=contract)
         return account.venue(settings, cut)
 
-    venue = venue_of(version)
-    challenger = _run(venue, registry, settings, version, "policy")
-    champion = None
-    if incumbent is not None:
-        same = contracts.get(incumbent.version) == contracts[version]
-        rival = venue if same else venue_of(incumbent.version)
-        champion = _run(rival, registry, settings, incumbent.version, "champion")
-    baselines = run_baselines(venue, challenger)
+    def run(policy: str, name: str) -> BacktestResult:
+        return _run(venue_by(contracts.get(policy)), registry, settings, policy, name)
+
+    challenger = run(version, "policy")
+    champion = None if incumbent is None else run(incumbent.version, "champion")
+    baselines = run_baselines(venue_by(contracts.get(version)), challenger)
     verdict = promotion_gate(
         challenger,
         champion,

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from spy_assets import clock, sessions
+from spy_assets.features.contracts import get_contract
 from spy_assets.settings import Settings, load_settings, require_past
 
 #: POSIX sign: two hours EAST of UTC.
@@ -78,6 +79,6 @@ require_past(_SETTINGS, clock.utc_now())  # else a daemon would have no partitio
 HISTORICAL = _SETTINGS.historical
 CHAIN_SOURCE = _SETTINGS.chain_source
 #: Whether models are trained on, and signals made from, option chains.
-OBSERVES_CHAINS = _SETTINGS.observation == "daily_15_chain_v1"
+OBSERVES_CHAINS = get_contract(_SETTINGS.observation).needs_chain
 YEARS = year_partitions(_SETTINGS)
 SESSIONS = session_partitions(_SETTINGS)

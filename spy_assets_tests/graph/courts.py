@@ -104,16 +104,12 @@ class Court:
         with Warehouse.open(self.settings) as lake:
             lake.write(spec, judging.frame(spec, rows), ingested_at=decision_time(max(days)) + late)
 
-    def register(
-        self,
-        window: Any,
-        action: int,
-        nudge: float = 0.0,
-        contract: ObservationContract = DAILY_15_PROXY_V1,
-    ) -> str:
-        """Register a policy for the window that ends with a session; gives its version."""
-        record = self.record(window, action, nudge, contract)
-        version = self.registry.log_training(record).version
+    def register(self, window: Any, action: int, **how: Any) -> str:
+        """Register a policy, see :meth:`record`, for the window that ends with a session.
+
+        Gives its version.
+        """
+        version = self.registry.log_training(self.record(window, action, **how)).version
         assert version is not None
         return version
 
