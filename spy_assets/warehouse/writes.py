@@ -211,11 +211,9 @@ def _delta(
         SELECT * FROM {table} SEMI JOIN incoming USING ({keys}) WHERE {bounds}
         QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {LATEST_FIRST}) = 1
     """
-    stored = cursor.execute(f"SELECT 1 FROM {table} WHERE {bounds} LIMIT 1", params).fetchone()
-    if not stored:
-        existing = (
-            f"SELECT * FROM {table} LIMIT 0"  # a new day: sorting out versions costs the most
-        )
+    if not cursor.execute(f"SELECT 1 FROM {table} WHERE {bounds} LIMIT 1", params).fetchone():
+        # A new day has no versions, and sorting them out would cost the most.
+        existing, params = f"SELECT * FROM {table} LIMIT 0", {}
     sql = f"""
         WITH incoming AS (SELECT {casts} FROM incoming_rows), existing AS ({existing})
         SELECT i.* REPLACE (
@@ -227,9 +225,8 @@ def _delta(
                  ELSE 'unchanged' END AS outcome
         FROM incoming AS i LEFT JOIN existing AS e ON {on}
     """
-    params = (params if stored else {}) | {"ingested_at": ingested_at}
     cursor.register("incoming_rows", rows)
-    delta = cursor.execute(sql, params).pl()
+    delta = cursor.execute(sql, params | {"ingested_at": ingested_at}).pl()
     cursor.unregister("incoming_rows")
     return delta
 

@@ -67,6 +67,7 @@ def test_an_asset_tells_what_it_is(ui: Screen, asset: str, words: list[str]) -> 
     page = ui.show(f"/assets/{asset}", "Description", "Columns", "research")
     for word in words:
         page.get_by_text(word).first.wait_for()
+        assert page.get_by_text(word).first.is_visible()
 
 
 @pytest.mark.parametrize(
@@ -129,4 +130,6 @@ def test_the_runs_are_green(ui: Screen, world: World) -> None:
 
 
 def test_schedules_and_sensors_are_listed(ui: Screen) -> None:
-    ui.show("/automation", "daily_refresh", "weekly_retrain", "features_ready", "run_failed")
+    names = ("daily_refresh", "weekly_retrain", "features_ready", "run_failed")
+    page = ui.show("/automation", *names)
+    assert all(page.get_by_text(name, exact=True).first.is_visible() for name in names)

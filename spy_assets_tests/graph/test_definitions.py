@@ -33,6 +33,7 @@ def outside(tmp_path: Path) -> dict[str, str]:
 
 def test_definitions_load() -> None:
     dg.Definitions.validate_loadable(defs)
+    assert len(list(defs.resolve_asset_graph().materializable_asset_keys)) > 20
 
 
 @pytest.mark.slow
