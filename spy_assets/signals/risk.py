@@ -39,6 +39,7 @@ from spy_assets.signals.contract import NOT_ENTRIES, RiskVerdict, RuleVerdict
 from spy_assets.simulator.actions import DAILY_ACTIONS
 from spy_assets.simulator.book import UnitLimits
 from spy_assets.simulator.daily import DailySimulator
+from spy_assets.simulator.session_filter import SessionFilter
 
 
 @dataclass(frozen=True)
@@ -329,7 +330,7 @@ def _session_window(case: _Case) -> tuple[bool, str]:
     edge = case.limits.session_edge_minutes
     if since is None or to_close is None:
         return True, "decided after the close"
-    passed = since >= edge and to_close >= edge
+    passed = SessionFilter(edge, edge).blocks(since, to_close) is None
     return passed, f"{since:.0f} min after open, {to_close:.0f} min to close, edge {edge} min"
 
 
