@@ -100,7 +100,8 @@ class DteBucket:
         return nearest_expiry(session, self.target, min_sessions=ahead)
 
 
-#: Inventory C-03. The nearest weekly expiry to four days is one to seven days away.
+#: Inventory C-03. The nearest weekly expiry to four days is one to seven days away, or eight where the
+#: nearer one would leave nothing to trade.
 SAME_DAY: Final = DteBucket("0", 0)
 DAYS_1_TO_7: Final = DteBucket("1-7", 4)
 DAYS_7_TO_45: Final = DteBucket("7-45", 30)

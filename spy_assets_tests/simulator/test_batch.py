@@ -64,7 +64,7 @@ def random_action(rng, mask):
 
 def require_equal(simulator, result, batch, i, tolerance):
     """One account of the batch beside its reference, after a step."""
-    assert batch.value[i] == pytest.approx(simulator.value, abs=tolerance * CAPITAL)
+    assert batch.value[i] == pytest.approx(simulator.value, rel=tolerance, abs=tolerance * CAPITAL)
     assert batch.rewards[i] == pytest.approx(result.reward, abs=100 * tolerance)
     assert batch.dones[i] == result.done
     assert batch.masks[i].tolist() == simulator.mask().tolist()
@@ -89,7 +89,7 @@ def require_same_trades(simulators, batch, tolerance):
         for name, attribute in (("quantity", "quantity"), ("closes_held", "holding_sessions")):
             assert own[name].tolist() == [getattr(trade, attribute) for trade in simulator.trades]
         expected = [trade.pnl for trade in simulator.trades]
-        np.testing.assert_allclose(own["pnl"], expected, rtol=0, atol=tolerance * CAPITAL)
+        np.testing.assert_allclose(own["pnl"], expected, rtol=tolerance, atol=tolerance * CAPITAL)
 
 
 def run_beside(book, starts, seed, *, dtype=np.float64, **options):
