@@ -107,17 +107,17 @@ SETTINGS: Final = np.dtype(
         ("close_at_end", "?"), ("hold_through", "?"),
     ]
 )  # fmt: skip
-#: When things happen to a position: the age of its settlement, whether that is after a missing
-#: print, the age at which an exit rule fires and the rule's reason, and the age of its assignment.
-CLOCK: Final = np.dtype(
+#: One unit of a position, by session of its decision and column: what it costs and can lose, its margin
+#: and its payoff at expiry in dollars; and when things happen to it: the age of its settlement, whether
+#: that is after a missing print, the age at which an exit rule fires with the rule's reason, and the age
+#: of its assignment. Together in one cache line.
+UNIT: Final = np.dtype(
     [
-        ("settle_age", "i2"),
-        ("missed", "i2"),
-        ("rule_age", "i2"),
-        ("rule", "i2"),
-        ("assign_age", "i2"),
-    ]
-)
+        ("cost", "f8"), ("risk", "f8"), ("margin", "f8"), ("payoff", "f8"), ("settle_age", "i2"),
+        ("missed", "i2"), ("rule_age", "i2"), ("rule", "i2"), ("assign_age", "i2"),
+    ],
+    align=True,
+)  # fmt: skip
 
 
 @inlined
@@ -223,18 +223,24 @@ def _close(
 
 @inlined
 def _open(
-    accounts: Records, slots: Records, i: int, decision: int, column: int, units: int, entry: Array
+    accounts: Records,
+    slots: Records,
+    i: int,
+    decision: int,
+    column: int,
+    units: int,
+    table: Records,
 ) -> None:
     """Fill an entry, unless it cannot be priced or the cash does not suffice."""
-    cost = units * entry[decision, column, 0]
-    margin = units * entry[decision, column, 1]
+    cost = units * table[decision, column].cost
+    margin = units * table[decision, column].margin
     # A NaN fails the comparison too.
     if units < 1 or not cost + margin <= accounts[i].cash - accounts[i].margin:
         return
     s = accounts[i].positions
     slots[i, s].cost = cost
     slots[i, s].margin = margin
-    slots[i, s].risk = units * entry[decision, column, 2]
+    slots[i, s].risk = units * table[decision, column].risk
     slots[i, s].decision = decision
     slots[i, s].column = column
     slots[i, s].quantity = units
@@ -246,7 +252,7 @@ def _open(
 
 @inlined
 def _settle(
-    accounts: Records, slots: Records, i: int, clock: Records, payoff: Array, late: bool,
+    accounts: Records, slots: Records, i: int, table: Records, late: bool,
     offset: int, log: Records, logged: int,
 ) -> int:  # fmt: skip
     """Settle the positions whose expiry is this session, or was before it (``late``)."""
@@ -254,10 +260,10 @@ def _settle(
     while s < accounts[i].positions:
         d, k = slots[i, s].decision, slots[i, s].column
         age = accounts[i].index - d
-        if age == clock[d, k].settle_age and (clock[d, k].missed != 0) == late:
+        if age == table[d, k].settle_age and (table[d, k].missed != 0) == late:
             reason = EXPIRY_MISSING_PRINT if late else EXPIRY
             held = age - offset - (1 if late else 0)
-            logged = _close(accounts, slots, i, s, payoff[d, k], reason, held, log, logged)
+            logged = _close(accounts, slots, i, s, table[d, k].payoff, reason, held, log, logged)
         else:
             s += 1
     return logged
@@ -299,20 +305,20 @@ def _close_out(
 @inlined
 def _advance(
     accounts: Records, slots: Records, settings: Records, i: int, values: Array, layout: Array,
-    entry: Array, clock: Records, payoff: Array, column: int, units: int, log: Records, logged: int,
+    table: Records, column: int, units: int, log: Records, logged: int,
 ) -> int:  # fmt: skip
     """Walk one session on; ``column`` is the entry ordered at the close before, or -1."""
     accounts[i].index += 1
     at_open = settings[0].at_open
     offset = 0 if at_open else 1
-    logged = _settle(accounts, slots, i, clock, payoff, True, offset, log, logged)
+    logged = _settle(accounts, slots, i, table, True, offset, log, logged)
     if not at_open:
-        logged = _settle(accounts, slots, i, clock, payoff, False, offset, log, logged)
+        logged = _settle(accounts, slots, i, table, False, offset, log, logged)
     logged = _fill_exits(accounts, slots, i, values, layout, log, logged)
     if column >= 0:
-        _open(accounts, slots, i, accounts[i].index - 1, column, units, entry)
+        _open(accounts, slots, i, accounts[i].index - 1, column, units, table)
     if at_open:
-        logged = _settle(accounts, slots, i, clock, payoff, False, offset, log, logged)
+        logged = _settle(accounts, slots, i, table, False, offset, log, logged)
     if accounts[i].index == accounts[i].last and settings[0].close_at_end:
         logged = _close_out(accounts, slots, i, values, layout, offset, log, logged)
     marks = 0.0
@@ -320,9 +326,9 @@ def _advance(
         d, k = slots[i, s].decision, slots[i, s].column
         age = accounts[i].index - d
         marks += slots[i, s].quantity * values[_cell(layout, d, k, age), 0]
-        if slots[i, s].closing == NOT_CLOSING and age == clock[d, k].rule_age:
-            slots[i, s].closing = clock[d, k].rule
-        if age == clock[d, k].assign_age:
+        if slots[i, s].closing == NOT_CLOSING and age == table[d, k].rule_age:
+            slots[i, s].closing = table[d, k].rule
+        if age == table[d, k].assign_age:
             slots[i, s].closing = ASSIGNMENT
     accounts[i].value = accounts[i].cash + marks
     return logged
@@ -422,15 +428,13 @@ def _first_impossible(actions: Array, n_actions: int) -> int:
 
 @inlined
 def _look_ahead(
-    action: int, t: int, values: Array, layout: Array, entry: Array, clock: Records, market: Array,
-    requirement: Array,
+    action: int, t: int, values: Array, layout: Array, table: Records, market: Array, requirement: Array,
 ) -> None:  # fmt: skip
     """Ask for what the account at session ``t`` will look up, while another one is being walked."""
     columns = requirement.shape[1]
     k = min(action, columns - 1)
     position = t * columns + k
-    prefetch(entry, position * entry.shape[2])
-    prefetch(clock, position)
+    prefetch(table, position)
     prefetch(values, _cell(layout, t, k, 1) * values.shape[1])
     prefetch(market, (t + 1) * market.shape[1])
     prefetch(requirement, (t + 1) * columns)
@@ -439,7 +443,7 @@ def _look_ahead(
 @kernel
 def step_accounts(
     actions: Array, accounts: Records, slots: Records, settings: Records, values: Array,
-    layout: Array, entry: Array, clock: Records, payoff: Array, market: Array, valid: Array,
+    layout: Array, table: Records, market: Array, valid: Array,
     requirement: Array, codes: Array, episodes: Array, groups: Array, observations: Array,
     masks: Array, rewards: Array, dones: Array, terminal: Array, finished: Array, log: Records,
     logged: int,
@@ -456,7 +460,7 @@ def step_accounts(
     for i in range(n):
         ahead = min(i + _AHEAD, n - 1)
         _look_ahead(
-            actions[ahead], accounts[ahead].index, values, layout, entry, clock, market, requirement
+            actions[ahead], accounts[ahead].index, values, layout, table, market, requirement
         )
         if accounts[i].index >= accounts[i].last:
             rewards[i] = 0.0
@@ -470,7 +474,7 @@ def step_accounts(
         asked = False
         while not (done or asked):
             logged = _advance(
-                accounts, slots, settings, i, values, layout, entry, clock, payoff, column, units,
+                accounts, slots, settings, i, values, layout, table, column, units,
                 log, logged,
             )  # fmt: skip
             column = -1

@@ -137,17 +137,14 @@ class BatchedAccounts:
         ]
         self.reasons = (*_FIXED_REASONS, *schedules[0].names)
         self._values, self._layout = _laid_out(tables, dtype)
-        # What an entry costs is compared with cash, and never summed over many steps: float64.
-        self._entry = np.concatenate(
-            [np.stack((table.cost, table.margin, table.risk), axis=2) for table in tables]
+        self._units = np.zeros(
+            (len(self._seen), len(self.config.actions.openings)), self._kernel.UNIT
         )
-        self._payoff = np.concatenate([table.payoff for table in tables])
-        self._clock = np.zeros(self._payoff.shape, self._kernel.CLOCK)
-        for name in ("settle_age", "missed", "assign_age"):
-            self._clock[name] = np.concatenate([getattr(table, name) for table in tables])
-        self._clock["rule_age"] = np.concatenate([schedule.age for schedule in schedules])
+        for name in ("cost", "risk", "margin", "payoff", "settle_age", "missed", "assign_age"):
+            self._units[name] = np.concatenate([getattr(table, name) for table in tables])
+        self._units["rule_age"] = np.concatenate([schedule.age for schedule in schedules])
         rule = np.concatenate([schedule.rule for schedule in schedules])
-        self._clock["rule"] = rule + self._kernel.FIRST_RULE
+        self._units["rule"] = rule + self._kernel.FIRST_RULE
         self._codes = np.array(self.config.actions.codes)
 
     def _settings_of(self, **flags: bool) -> npt.NDArray[np.void]:
@@ -284,7 +281,7 @@ class BatchedAccounts:
         self._make_room()
         logged = self._kernel.step_accounts(
             actions, self._accounts, self._slots, self._settings, self._values, self._layout,
-            self._entry, self._clock, self._payoff, self._seen, self._valid, self._requirement,
+            self._units, self._seen, self._valid, self._requirement,
             self._codes, *self._episodes, self.observations, self.masks, self.rewards, self.dones,
             self.terminal, self.finished, self._log, self._logged,
         )  # fmt: skip

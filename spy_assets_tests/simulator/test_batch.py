@@ -47,6 +47,9 @@ SIZINGS = (
     RiskFraction(0.1),
     RiskSizing(RiskLimits(risk_fraction=0.05, min_contracts=0, max_contracts=4)),
 )
+#: A fraction of the account in options of the last day is thousands of them: there float32's rounding
+#: of a price can be a unit more or less.
+BOUNDED = tuple(sizing for sizing in SIZINGS if not isinstance(sizing, RiskFraction))
 
 
 def without(path, dropped):
@@ -133,20 +136,22 @@ def test_equal_to_the_reference_step_by_step(
 
 @given(
     seed=st.integers(0, 10_000),
-    dtype=st.sampled_from([np.float64, np.float32]),
+    dtype_and_sizing=st.sampled_from(
+        [(np.float64, sizing) for sizing in SIZINGS] + [(np.float32, sizing) for sizing in BOUNDED]
+    ),
     fill=st.sampled_from(["next_open", "next_close"]),
     actions=st.sampled_from([ALL_STRUCTURES, ALL_STRUCTURES_BY_DTE]),
     max_positions=st.sampled_from([1, 3]),
     spreads=st.sampled_from([None, SPY_SPREADS]),
     alpha=st.sampled_from([0.0, 0.4, 1.0]),
     rules=st.sampled_from((DEFAULT_RULES, *CHAINS.values(), NEAR)),
-    sizing=st.sampled_from(SIZINGS),
     gaps=st.booleans(),
 )
 @settings(deadline=None, max_examples=25)
 def test_equal_with_every_structure_and_several_positions(
-    seed, dtype, fill, actions, max_positions, spreads, alpha, rules, sizing, gaps
+    seed, dtype_and_sizing, fill, actions, max_positions, spreads, alpha, rules, gaps
 ):
+    dtype, sizing = dtype_and_sizing
     path = random_path(seed, 60, holes=True, dividends=True)
     if gaps:
         path = without(path, np.random.default_rng(seed).choice(60, 8, replace=False))

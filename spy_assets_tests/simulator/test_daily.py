@@ -415,6 +415,21 @@ def test_a_state_of_another_version_is_refused():
         simulator.restore({**simulator.state(), "version": 3})
 
 
+def test_a_state_from_before_there_were_several_positions_is_read():
+    path = path_of([200.0, 200.0, 190.0, 190.0, 190.0])
+    straight, resumed = DailySimulator(path), DailySimulator(path)
+    for action in (DailyAction.BUY_CALL, HOLD):
+        straight.step(action)
+    old = {**straight.state(), "version": 1, "pending_exit": straight.pending_exit}
+    for name in ("pending_exits", "assigned", "peaks"):
+        del old[name]
+    resumed.restore(json.loads(json.dumps(old)))
+    straight.step(HOLD)
+    resumed.step(HOLD)
+    assert [trade.exit_reason for trade in resumed.trades] == ["stop_loss"]
+    assert resumed.trades == straight.trades
+
+
 def _decisions(path, seed):
     simulator, rng, taken = DailySimulator(path), np.random.default_rng(seed), {}
     while not simulator.done:
