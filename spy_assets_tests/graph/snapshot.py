@@ -73,6 +73,11 @@ def _asset(graph: Any, key: dg.AssetKey) -> dict[str, Any]:
 def _partitions(definition: dg.PartitionsDefinition[str] | None) -> str | None:
     if definition is None:
         return None
+    if isinstance(definition, dg.MultiPartitionsDefinition):
+        dimensions = ((one.name, one.partitions_def) for one in definition.partitions_defs)
+        return " x ".join(f"{name} {_partitions(inner)}" for name, inner in dimensions)
+    if isinstance(definition, dg.StaticPartitionsDefinition):
+        return ",".join(definition.get_partition_keys())
     assert isinstance(definition, dg.TimeWindowPartitionsDefinition)
     return f"{definition.fmt} {definition.timezone}"
 
