@@ -26,12 +26,8 @@ import numpy as np
 
 from spy_assets.errors import ConfigError
 from spy_assets.evaluation.backtest import BacktestResult
-from spy_assets.evaluation.statistics import (
-    Interval,
-    bootstrap_difference,
-    bootstrap_mean,
-    deflated_sharpe,
-)
+from spy_assets.evaluation.selection_bias import deflated_sharpe
+from spy_assets.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean
 
 GateBasis = Literal["gate", "bootstrap", "refused"]
 SeedBand = Literal["CONTINUE", "REFINE", "MAJOR"]

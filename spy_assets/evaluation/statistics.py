@@ -190,7 +190,7 @@ def bootstrap_mean(
             f"{mean_block}",
             hint="give at least 2 values, 100 resamples and a mean block of at least 1",
         )
-    indices = _stationary_indices(len(sample), resamples, mean_block, np.random.default_rng(seed))
+    indices = stationary_indices(len(sample), resamples, mean_block, np.random.default_rng(seed))
     means = sample[indices].mean(axis=1)
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
@@ -220,43 +220,10 @@ def bootstrap_difference(
     return bootstrap_mean(ours - theirs, seed=seed, level=level, mean_block=mean_block)
 
 
-def deflated_sharpe(returns: Floats, *, trials: int) -> float | None:
-    """Probability of a true Sharpe ratio above the best of ``trials`` noise strategies.
-
-    Bailey & López de Prado (2014, Journal of Portfolio Management 40(5)), with the standard error
-    of the Sharpe estimator as the spread among trials, because only this one is known here.
-    ``None`` where returns do not vary or there are fewer than four.
-    """
-    if trials < 1:
-        raise ConfigError(f"trials={trials}", hint="count at least the strategy itself")
-    sample = _finite(returns, "returns")
-    deviation = float(sample.std(ddof=1)) if len(sample) > 3 else 0.0
-    if deviation <= 1e-15:
-        return None
-    ratio = float(sample.mean()) / deviation
-    scaled = (sample - sample.mean()) / sample.std()
-    skewness, kurtosis = float((scaled**3).mean()), float((scaled**4).mean())
-    variance = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio * ratio
-    error = math.sqrt(max(variance, 1e-12) / (len(sample) - 1))
-    from statistics import NormalDist
-
-    return NormalDist().cdf((ratio - _expected_maximum(trials) * error) / error)
-
-
-def _expected_maximum(trials: int) -> float:
-    """Approximate the expected maximum of so many independent standard normals."""
-    if trials == 1:
-        return 0.0
-    gamma = 0.5772156649015329
-    return (1 - gamma) * _normal_quantile(1 - 1 / trials) + gamma * _normal_quantile(
-        1 - 1 / (trials * math.e)
-    )
-
-
-def _stationary_indices(
+def stationary_indices(
     length: int, resamples: int, mean_block: float, generator: np.random.Generator
 ) -> npt.NDArray[np.intp]:
-    """Draw [resamples, length] positions: each follows its predecessor, or starts a new block."""
+    """Draw positions ``[resamples, length]``: each follows its predecessor, or starts a new block."""
     starts = generator.integers(0, length, size=(resamples, length))
     fresh = generator.random((resamples, length)) < 1.0 / mean_block
     fresh[:, 0] = True

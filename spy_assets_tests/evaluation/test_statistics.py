@@ -106,20 +106,3 @@ def test_paired_difference_cancels_the_market() -> None:
 def test_unpaired_series_are_refused() -> None:
     with pytest.raises(ConfigError, match="3 sessions cannot be paired with 2"):
         stats.bootstrap_difference(np.zeros(3), np.zeros(2), seed=0)
-
-
-def test_deflated_sharpe_of_the_best_of_many_noise_strategies_is_unremarkable() -> None:
-    generator = np.random.default_rng(0)
-    runs = generator.normal(0, 0.01, (100, 252))
-    best = max(runs, key=stats.sharpe)
-    alone, among = (stats.deflated_sharpe(best, trials=n) for n in (1, 100))
-    assert alone is not None
-    assert among is not None
-    assert alone > 0.98  # looks like a find when its 99 siblings are forgotten
-    assert among < 0.80
-
-
-def test_deflated_sharpe_needs_returns_that_vary() -> None:
-    assert stats.deflated_sharpe(np.zeros(50), trials=3) is None
-    with pytest.raises(ConfigError, match="trials=0"):
-        stats.deflated_sharpe(np.ones(5), trials=0)
