@@ -33,7 +33,7 @@ from spy_assets.evaluation.backtest import BacktestResult
 from spy_assets.evaluation.decision_bands import Band, DecisionBand, decision_band
 from spy_assets.evaluation.evidence import Condition, Evidence, conditions, gather_evidence
 from spy_assets.evaluation.seed_spread import SeedSpread
-from spy_assets.evaluation.statistics import Interval, bootstrap_difference, bootstrap_mean
+from spy_assets.evaluation.statistics import Interval, bootstrap_mean, bootstrap_means
 
 GateBasis = Literal["gate", "bootstrap", "refused"]
 
@@ -229,23 +229,14 @@ def evaluation_rows(
 def _table(
     challenger: BacktestResult, rivals: Mapping[str, BacktestResult], level: float, seed: int
 ) -> tuple[GateRow, ...]:
-    rows = [_gate_row(POLICY, challenger, None, level, seed)]
-    rows += [_gate_row(name, run, challenger, level, seed) for name, run in rivals.items()]
-    return tuple(rows)
-
-
-def _gate_row(
-    name: str, run: BacktestResult, challenger: BacktestResult | None, level: float, seed: int
-) -> GateRow:
-    lead = None
-    if challenger is not None:
-        lead = bootstrap_difference(challenger.daily_pnl, run.daily_pnl, seed=seed, level=level)
-    return GateRow(
-        strategy=name,
-        trades=run.trade_count,
-        net_pnl=run.daily.net_pnl,
-        mean_daily=bootstrap_mean(run.daily_pnl, seed=seed, level=level),
-        difference=lead,
+    runs = {POLICY: challenger} | dict(rivals)
+    daily = [run.daily_pnl for run in runs.values()]
+    leads = [daily[0] - pnl for pnl in daily[1:]]
+    found = bootstrap_means([*daily, *leads], seed=seed, level=level)
+    means, differences = found[: len(daily)], [None, *found[len(daily) :]]
+    return tuple(
+        GateRow(name, run.trade_count, run.daily.net_pnl, mean, difference)
+        for (name, run), mean, difference in zip(runs.items(), means, differences, strict=True)
     )
 
 

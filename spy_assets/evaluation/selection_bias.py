@@ -388,8 +388,8 @@ def _resampled_means(lead: Floats, seed: int, resamples: int, mean_block: float)
     """Means over resampled periods, shape ``[resamples, candidates]``, by how often each is drawn."""
     generator = np.random.default_rng(seed)
     rows = stationary_indices(len(lead), resamples, mean_block, generator)
-    drawn = np.zeros((resamples, len(lead)))
-    np.add.at(drawn, (np.arange(resamples)[:, None], rows), 1.0)
+    places = rows + np.arange(resamples)[:, None] * len(lead)
+    drawn = np.bincount(places.ravel(), minlength=resamples * len(lead)).reshape(resamples, -1)
     return np.asarray(drawn @ lead / len(lead), dtype=np.float64)
 
 

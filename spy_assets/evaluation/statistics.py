@@ -8,6 +8,7 @@ length with the given mean, wrapped around, so that short-range dependence of da
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -182,19 +183,48 @@ def bootstrap_mean(
     ConfigError
         If there are fewer than two values, or a parameter is out of range.
     """
+    return bootstrap_means(
+        [values], seed=seed, level=level, resamples=resamples, mean_block=mean_block
+    )[0]
+
+
+def bootstrap_means(
+    series: Sequence[Floats],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = DEFAULT_RESAMPLES,
+    mean_block: float = DEFAULT_BLOCK,
+) -> list[Interval]:
+    """Intervals of the means of several series of equal length, each as :func:`bootstrap_mean` has it.
+
+    The resampled periods are drawn once for all of them: drawing costs most of the time, and is the
+    same for one seed anyway.
+
+    Raises
+    ------
+    ConfigError
+        As there, or if the series differ in length.
+    """
     _check_level(level)
-    sample = _finite(values, "values")
-    if len(sample) < 2 or resamples < 100 or mean_block < 1:
+    samples = [_finite(values, "values") for values in series]
+    lengths = {len(sample) for sample in samples}
+    if not samples:
+        return []
+    if len(lengths) > 1 or min(lengths) < 2 or resamples < 100 or mean_block < 1:
         raise ConfigError(
-            f"cannot bootstrap {len(sample)} values with {resamples} resamples in blocks of "
+            f"cannot bootstrap {sorted(lengths)} values with {resamples} resamples in blocks of "
             f"{mean_block}",
-            hint="give at least 2 values, 100 resamples and a mean block of at least 1",
+            hint="give series of one length, at least 2, 100 resamples and a mean block of at least 1",
         )
-    indices = stationary_indices(len(sample), resamples, mean_block, np.random.default_rng(seed))
-    means = sample[indices].mean(axis=1)
+    generator = np.random.default_rng(seed)
+    indices = stationary_indices(lengths.pop(), resamples, mean_block, generator)
     tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(sample.mean()), float(low), float(high), level)
+    intervals = []
+    for sample in samples:
+        low, high = np.quantile(sample[indices].mean(axis=1), [tail, 1 - tail])
+        intervals.append(Interval(float(sample.mean()), float(low), float(high), level))
+    return intervals
 
 
 def bootstrap_difference(

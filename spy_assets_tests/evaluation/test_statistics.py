@@ -106,3 +106,12 @@ def test_paired_difference_cancels_the_market() -> None:
 def test_unpaired_series_are_refused() -> None:
     with pytest.raises(ConfigError, match="3 sessions cannot be paired with 2"):
         stats.bootstrap_difference(np.zeros(3), np.zeros(2), seed=0)
+
+
+def test_series_drawn_together_have_the_intervals_of_each_alone() -> None:
+    series = list(np.random.default_rng(0).normal(1.0, 5.0, (3, 80)))
+    together = stats.bootstrap_means(series, seed=4)
+    assert together == [stats.bootstrap_mean(one, seed=4) for one in series]
+    assert stats.bootstrap_means([], seed=4) == []
+    with pytest.raises(ConfigError, match=r"\[2, 3\] values"):
+        stats.bootstrap_means([np.zeros(2), np.zeros(3)], seed=0)
