@@ -167,7 +167,7 @@ class VoteLog:
     """An ensemble that remembers its votes, for the rate at which it abstains.
 
     >>> log = VoteLog(Ensemble({"a": lambda o, m: m / m.sum()}, {"a": 1.0}))
-    >>> log.probabilities(np.zeros(15), np.array([1, 1, 0, 0, 0, 1, 0], bool)).argmax()
+    >>> int(log.probabilities(np.zeros(15), np.array([1, 1, 0, 0, 0, 1, 0], bool)).argmax())
     5
     >>> log.abstain_rate
     1.0

@@ -1,0 +1,104 @@
+"""The part of a policy that is fine-tuned: observation to logits, with its gradient, in NumPy.
+
+A few hundred outcomes and a network of some thousand weights need no tensor library: one pass over
+them takes a millisecond, in float64, with the same result in every process. The layers are those of
+:mod:`spy_assets.models.policy.inference`; value layers are not touched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spy_assets.errors import ModelFileMismatch
+
+Vector = npt.NDArray[np.float64]
+Layer = tuple[Vector, Vector]
+
+_POLICY = re.compile(r"^mlp_extractor\.policy_net\.(\d+)\.weight$")
+
+
+@dataclass(frozen=True)
+class PolicyLayers:
+    """Weights ``[out, in]`` and biases ``[out]`` of each layer, float64, in order.
+
+    Attributes
+    ----------
+    names
+        Name of each layer in the state dict.
+    layers
+        Their numbers.
+    activation
+        ``tanh`` or ``relu``, after every layer but the last.
+    """
+
+    names: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    activation: str
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Any], activation: str) -> PolicyLayers:
+        """Take the policy's layers out of a state dict.
+
+        Raises
+        ------
+        ModelFileMismatch
+            It has none, as that of an algorithm that learns values and no policy.
+        """
+        found = sorted(int(match[1]) for name in tensors if (match := _POLICY.match(name)))
+        names = (*(f"mlp_extractor.policy_net.{number}" for number in found), "action_net")
+        if not found or "action_net.weight" not in tensors:
+            raise ModelFileMismatch(
+                f"the weights have no policy layers; they have {', '.join(tensors)}",
+                hint="fine-tune an actor-critic policy (PPO, A2C)",
+            )
+        layers = tuple(
+            (
+                np.asarray(tensors[f"{name}.weight"], dtype=np.float64),
+                np.asarray(tensors[f"{name}.bias"], dtype=np.float64),
+            )
+            for name in names
+        )
+        return cls(names, layers, activation)
+
+    def put_into(self, tensors: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        """The state dict with these layers, each in the type it had there; the rest is copied."""
+        result = {name: np.array(value) for name, value in tensors.items()}
+        for name, (weight, bias) in zip(self.names, self.layers, strict=True):
+            for key, value in ((f"{name}.weight", weight), (f"{name}.bias", bias)):
+                result[key] = value.astype(result[key].dtype)
+        return result
+
+    def forward(self, observation: Vector) -> tuple[Vector, list[Vector]]:
+        """Logits ``[n, actions]``, and the input of each layer, for :meth:`backward`."""
+        inputs, values = [], observation
+        for weight, bias in self.layers[:-1]:
+            inputs.append(values)
+            values = values @ weight.T + bias
+            values = np.tanh(values) if self.activation == "tanh" else np.maximum(values, 0.0)
+        inputs.append(values)
+        weight, bias = self.layers[-1]
+        return values @ weight.T + bias, inputs
+
+    def backward(self, inputs: list[Vector], slope: Vector) -> list[Layer]:
+        """Gradient of each layer from that of the logits, ``[n, actions]``."""
+        gradients: list[Layer] = []
+        for number in reversed(range(len(self.layers))):
+            gradients.append((slope.T @ inputs[number], slope.sum(axis=0)))
+            if number:
+                out = inputs[number]
+                bend = 1.0 - out * out if self.activation == "tanh" else (out > 0.0)
+                slope = (slope @ self.layers[number][0]) * bend
+        return gradients[::-1]
+
+
+def masked_softmax(logits: Vector, mask: npt.NDArray[np.bool_]) -> Vector:
+    """Probabilities over the allowed actions, ``[n, actions]``; the others get exactly 0."""
+    peak = np.where(mask, logits, -np.inf).max(axis=1, keepdims=True)
+    odds = np.where(mask, np.exp(np.where(mask, logits - peak, 0.0)), 0.0)
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
