@@ -20,18 +20,22 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from spy_assets.errors import ContractMismatch
-from spy_assets.models.outcomes.network import Layer, PolicyLayers, Vector, masked_softmax
+from spy_assets.models.outcomes.network import PolicyLayers, Vector, masked_softmax
 from spy_assets.models.outcomes.records import Outcomes
 from spy_assets.models.policy.weights import PolicyWeights, policy_hash
 
-_FIRST, _SECOND, _SMALL = 0.9, 0.999, 1e-8  # Adam's own, arXiv:1412.6980
+_ARMIJO: Final = 1e-4
+_SHRINK: Final = 0.5
+_GROW: Final = 1.5
+_SMALLEST_RATE: Final = 1e-8
 
 
 class FinetuneConfig(BaseModel):
@@ -49,8 +53,8 @@ class FinetuneConfig(BaseModel):
     """No outcome changes the odds of its action by more than this factor (the paper's clip)."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the divergence from the base policy in the observed states."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Step size of Adam."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    """First step; it grows by half after each step, and halves where the loss would not fall."""
     epochs: Annotated[int, Field(gt=0)] = 200
     """Steps, each over all outcomes."""
 
@@ -120,12 +124,14 @@ def finetune(
     if not len(outcomes):
         same = {name: np.array(value) for name, value in base.tensors.items()}
         return FinetunedPolicy(same, policy_hash(same), (), 0.0, 0)
-    before = masked_softmax(net.forward(outcomes.observation)[0], outcomes.mask)
-    target = improved(before, outcomes, config)
-    net, curve = _fit(net, outcomes, before, target, config)
-    tensors = net.put_into(base.tensors)
-    after = masked_softmax(net.forward(outcomes.observation)[0], outcomes.mask)
-    kl = float(_divergence(before, after))
+    # One thread: matrices this small gain nothing from more, and sums keep one order.
+    with threadpool_limits(1):
+        before = masked_softmax(net.forward(outcomes.observation)[0], outcomes.mask)
+        target = improved(before, outcomes, config)
+        net, curve = _fit(net, outcomes, before, target, config)
+        tensors = net.put_into(base.tensors)
+        after = masked_softmax(net.forward(outcomes.observation)[0], outcomes.mask)
+        kl = float(divergence(before, after))
     return FinetunedPolicy(tensors, policy_hash(tensors), tuple(curve), kl, len(outcomes))
 
 
@@ -142,39 +148,60 @@ def improved(before: Vector, outcomes: Outcomes, config: FinetuneConfig) -> Vect
 def _fit(
     net: PolicyLayers, outcomes: Outcomes, before: Vector, target: Vector, config: FinetuneConfig
 ) -> tuple[PolicyLayers, list[Mapping[str, float]]]:
-    """Descend by Adam; gives the layers and the curve."""
-    moments = [(np.zeros((2, *w.shape)), np.zeros((2, *b.shape))) for w, b in net.layers]
+    """Descend, each step no further than where the loss still falls; gives the layers and the curve.
+
+    Not by Adam: it moves every weight by the step size however small the gradient, so that it walks
+    away even from outcomes that teach nothing.
+    """
+    objective = _Objective(outcomes, before, target, config.kl_coef)
+    here, rate = objective.at(net), config.learning_rate
     curve: list[Mapping[str, float]] = []
     for step in range(1, config.epochs + 1):
-        logits, inputs = net.forward(outcomes.observation)
-        policy = masked_softmax(logits, outcomes.mask)
-        kl = _divergence(before, policy)
-        loss = _divergence(target, policy) + config.kl_coef * kl
-        curve.append({"timesteps": float(step), "loss": float(loss), "kl": float(kl)})
-        slope = (policy - target) + config.kl_coef * (policy - before)
-        gradients = net.backward(inputs, slope / len(outcomes))
-        layers = tuple(
-            _adam(layer, gradient, moment, step, config.learning_rate)
-            for layer, gradient, moment in zip(net.layers, gradients, moments, strict=True)
-        )
-        net = PolicyLayers(net.names, layers, net.activation)
+        gradients = net.backward(here.inputs, here.slope)
+        size = sum(float((part**2).sum()) for layer in gradients for part in layer)
+        while True:
+            moved = net.stepped(gradients, rate)
+            there = objective.at(moved)
+            if there.loss <= here.loss - _ARMIJO * rate * size:
+                break
+            rate *= _SHRINK
+            if rate < _SMALLEST_RATE:  # nothing is left to be gained
+                return net, curve
+        net, here, rate = moved, there, rate * _GROW
+        curve.append({"timesteps": float(step), "loss": here.loss, "kl": here.kl})
     return net, curve
 
 
-def _adam(
-    layer: Layer, gradient: Layer, moments: tuple[Vector, Vector], step: int, rate: float
-) -> Layer:
-    """One step of Adam; ``moments`` are changed in place."""
-    moved = []
-    for value, slope, held in zip(layer, gradient, moments, strict=True):
-        held[0] = _FIRST * held[0] + (1 - _FIRST) * slope
-        held[1] = _SECOND * held[1] + (1 - _SECOND) * slope**2
-        mean, square = held[0] / (1 - _FIRST**step), held[1] / (1 - _SECOND**step)
-        moved.append(value - rate * mean / (np.sqrt(square) + _SMALL))
-    return moved[0], moved[1]
+@dataclass(frozen=True)
+class _Evaluated:
+    """The loss at some weights, what it is made of, and its slope in the logits."""
+
+    loss: float
+    kl: float
+    inputs: list[Vector]
+    slope: Vector
 
 
-def _divergence(left: Vector, right: Vector) -> np.float64:
+@dataclass(frozen=True)
+class _Objective:
+    """The loss of the module's docstring, less the entropy of the target."""
+
+    outcomes: Outcomes
+    before: Vector
+    target: Vector
+    kl_coef: float
+
+    def at(self, net: PolicyLayers) -> _Evaluated:
+        """Evaluate it for some layers."""
+        logits, inputs = net.forward(self.outcomes.observation)
+        policy = masked_softmax(logits, self.outcomes.mask)
+        kl = float(divergence(self.before, policy))
+        loss = float(divergence(self.target, policy)) + self.kl_coef * kl
+        slope = (policy - self.target) + self.kl_coef * (policy - self.before)
+        return _Evaluated(loss, kl, inputs, slope / len(self.outcomes))
+
+
+def divergence(left: Vector, right: Vector) -> np.float64:
     """KL(left || right), nats, mean over the rows; actions of no probability on the left count 0."""
     ratio = np.where(left > 0, left, 1.0) / np.where(left > 0, np.maximum(right, 1e-300), 1.0)
     return np.float64((left * np.log(ratio)).sum(axis=1).mean())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,14 @@ class PolicyLayers:
                 bend = 1.0 - out * out if self.activation == "tanh" else (out > 0.0)
                 slope = (slope @ self.layers[number][0]) * bend
         return gradients[::-1]
+
+    def stepped(self, gradients: list[Layer], rate: float) -> PolicyLayers:
+        """The layers after a step of ``rate`` down the gradients."""
+        layers = tuple(
+            (weight - rate * of_weight, bias - rate * of_bias)
+            for (weight, bias), (of_weight, of_bias) in zip(self.layers, gradients, strict=True)
+        )
+        return replace(self, layers=layers)
 
 
 def masked_softmax(logits: Vector, mask: npt.NDArray[np.bool_]) -> Vector:
