@@ -147,7 +147,7 @@ def _select(
     from spy_assets.models.policy.isolation import WorkerFailed
     from spy_assets.models.policy.select import train_and_select
     from spy_assets.models.policy.stopping import stop_on_sigterm
-    from spy_assets.models.policy.train import TrainingStopped, train_ppo
+    from spy_assets.models.policy.train import TrainingStopped, train_policy
 
     alone = memory_limit_mb > 0  # then SIGTERM ends this process, and the other one with it
     try:
@@ -159,21 +159,21 @@ def _select(
                 checkpoint_dir=settings.root / "checkpoints" / MODEL / context.partition_key,
                 progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
                 stop=stop,
-                train=_isolated(memory_limit_mb) if alone else train_ppo,
+                train=_isolated(memory_limit_mb) if alone else train_policy,
             )
     except (TrainingStopped, WorkerFailed) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _isolated(memory_limit_mb: int) -> "Train":
-    """``train_ppo`` in a process of its own; what cannot go there (progress, stop) stays here."""
+    """``train_policy`` in a process of its own; what cannot go there (progress, stop) stays here."""
     from spy_assets.models.policy.isolation import run_isolated
-    from spy_assets.models.policy.train import train_ppo
+    from spy_assets.models.policy.train import train_policy
 
     def train(path: Any, ppo: Any, seed: int, *, progress: Any, **given: Any) -> "TrainedPolicy":
         del given["stop"]
         limit = memory_limit_mb * 2**20
-        policy = run_isolated(train_ppo, path, ppo, seed, memory_bytes=limit, **given)
+        policy = run_isolated(train_policy, path, ppo, seed, memory_bytes=limit, **given)
         progress(1.0, f"seed {seed}: trained in a process of its own")
         return policy
 
