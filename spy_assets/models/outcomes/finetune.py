@@ -112,7 +112,7 @@ def finetune(
     ContractMismatch
         The outcomes were observed by another contract.
     ModelFileMismatch
-        The weights are of no actor-critic policy.
+        The weights have no policy layers.
     """
     config = config or FinetuneConfig()
     if outcomes.contract.sha256 != base.contract_sha:

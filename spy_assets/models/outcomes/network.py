@@ -2,7 +2,8 @@
 
 A few hundred outcomes and a network of some thousand weights need no tensor library: one pass over
 them takes a millisecond, in float64, with the same result in every process. The layers are those of
-:mod:`spy_assets.models.policy.inference`; value layers are not touched.
+:mod:`spy_assets.models.policy.inference`, whatever the algorithm; layers of the value alone are not
+touched.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,9 @@ from spy_assets.errors import ModelFileMismatch
 Vector = npt.NDArray[np.float64]
 Layer = tuple[Vector, Vector]
 
-_POLICY = re.compile(r"^mlp_extractor\.policy_net\.(\d+)\.weight$")
+#: Layers that lead to the action, in order: those shared with the value, then the policy's own.
+_STACKS: Final = ("features_extractor.net", "mlp_extractor.policy_net")
+_HIDDEN: Final = re.compile(r"^(.+)\.(\d+)\.weight$")
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,17 @@ class PolicyLayers:
         Raises
         ------
         ModelFileMismatch
-            It has none, as that of an algorithm that learns values and no policy.
+            It has no hidden layer, or none that gives the action.
         """
-        found = sorted(int(match[1]) for name in tensors if (match := _POLICY.match(name)))
-        names = (*(f"mlp_extractor.policy_net.{number}" for number in found), "action_net")
-        if not found or "action_net.weight" not in tensors:
+        found = [match for name in tensors if (match := _HIDDEN.match(name))]
+        hidden = sorted(
+            (_STACKS.index(match[1]), int(match[2])) for match in found if match[1] in _STACKS
+        )
+        names = (*(f"{_STACKS[stack]}.{number}" for stack, number in hidden), "action_net")
+        if not hidden or "action_net.weight" not in tensors:
             raise ModelFileMismatch(
                 f"the weights have no policy layers; they have {', '.join(tensors)}",
-                hint="fine-tune an actor-critic policy (PPO, A2C)",
+                hint="fine-tune a policy that this program exported",
             )
         layers = tuple(
             (

@@ -123,6 +123,19 @@ def test_the_gradient_is_that_of_a_tensor_library(activation: str) -> None:
             assert ours == pytest.approx(tensor.grad.numpy(), abs=1e-12)
 
 
+def test_layers_shared_with_the_value_come_first() -> None:
+    tensors = {
+        name.replace("mlp_extractor.policy_net", "features_extractor.net"): values
+        for name, values in undecided(0).tensors.items()
+        if "value_net.0" not in name and "value_net.2" not in name
+    }
+    net = PolicyLayers.of(tensors, "tanh")
+    assert net.names == ("features_extractor.net.0", "features_extractor.net.2", "action_net")
+    seen = outcomes().observation
+    plain = PolicyLayers.of(undecided(0).tensors, "tanh").forward(seen)[0]
+    assert np.array_equal(net.forward(seen)[0], plain)
+
+
 def test_another_contract_is_refused() -> None:
     with pytest.raises(ContractMismatch, match="daily_15_chain_v1 for a policy of daily_15_proxy"):
         finetune(undecided(0), outcomes(contract=DAILY_15_CHAIN_V1))
