@@ -2,16 +2,17 @@ r"""A policy learns from realised outcomes: advantage-weighted fine-tuning, anch
 
 After Peng et al. 2019 (arXiv:1910.00177). For an entry a made in state s that earned g, the advantage
 over doing nothing is known without any model: HOLD on a flat account earns zero. So A = g, and the
-improved policy that stays closest to the base policy has a closed form (their equation 6)::
+improved policy that stays closest to the base policy multiplies its odds (their equation 6)::
 
-    target(b | s)  ~  base(b | s) * w(b),    w(a) = clip(exp(g / beta), 1/max_weight, max_weight),
-                                             w(b) = 1 for every action that was not tried
+    odds(t) = odds(base(a | s)) * w,     w = clip(exp(g / beta), 1/max_weight, max_weight)
 
-    loss = mean over outcomes of  CE(target, policy) + kl_coef * KL(base || policy)
+    loss = mean over outcomes of  KL(t || policy(a | s)) + kl_coef * KL(base || policy)
 
-An entry that paid gains probability at the expense of all others, one that lost gives it back to them,
-in the proportion in which the policy had them. What was not tried is neither praised nor blamed.
-Nothing is drawn: all outcomes are in every step, so that equal inputs give equal weights.
+where the first divergence is that of two coins: the entry that was made, or anything else. What was not
+tried is neither praised nor blamed, keeps its proportions, and does not hold the rest back. So it does
+not matter whether the entries were drawn, or always the most probable ones as signals are.
+
+Nothing is drawn here: all outcomes are in every step, so that equal inputs give equal weights.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class FinetunedPolicy:
     policy_hash
         SHA-256 of them.
     curve
-        Per step: ``timesteps`` (the step), ``loss`` above its minimum, ``kl`` from the base policy.
+        Per step: ``timesteps`` (the step), ``loss``, and ``kl`` from the base policy.
     kl
         Final KL(base || policy), nats, mean over the observed states.
     outcomes
@@ -136,13 +137,11 @@ def finetune(
 
 
 def improved(before: Vector, outcomes: Outcomes, config: FinetuneConfig) -> Vector:
-    """The target of the module's docstring, ``[n, actions]``."""
+    """The improved probability of each entry, t of the module's docstring, ``[n]``."""
     limit = np.log(config.max_weight)
-    factor = np.ones_like(before)
-    rows = np.arange(len(outcomes))
-    factor[rows, outcomes.action] = np.exp(np.clip(outcomes.gain / config.beta, -limit, limit))
-    weighted = before * factor
-    return np.asarray(weighted / weighted.sum(axis=1, keepdims=True))
+    odds = np.exp(np.clip(outcomes.gain / config.beta, -limit, limit))
+    taken = before[np.arange(len(outcomes)), outcomes.action]
+    return np.asarray(odds * taken / (odds * taken + (1.0 - taken)))
 
 
 def _fit(
@@ -153,7 +152,7 @@ def _fit(
     Not by Adam: it moves every weight by the step size however small the gradient, so that it walks
     away even from outcomes that teach nothing.
     """
-    objective = _Objective(outcomes, before, target, config.kl_coef)
+    objective = Objective(outcomes, before, target, config.kl_coef)
     here, rate = objective.at(net), config.learning_rate
     curve: list[Mapping[str, float]] = []
     for step in range(1, config.epochs + 1):
@@ -173,7 +172,7 @@ def _fit(
 
 
 @dataclass(frozen=True)
-class _Evaluated:
+class Evaluated:
     """The loss at some weights, what it is made of, and its slope in the logits."""
 
     loss: float
@@ -183,22 +182,34 @@ class _Evaluated:
 
 
 @dataclass(frozen=True)
-class _Objective:
-    """The loss of the module's docstring, less the entropy of the target."""
+class Objective:
+    """The loss of the module's docstring."""
 
     outcomes: Outcomes
     before: Vector
     target: Vector
     kl_coef: float
 
-    def at(self, net: PolicyLayers) -> _Evaluated:
+    def at(self, net: PolicyLayers) -> Evaluated:
         """Evaluate it for some layers."""
         logits, inputs = net.forward(self.outcomes.observation)
-        policy = masked_softmax(logits, self.outcomes.mask)
+        mask, rows, action = self.outcomes.mask, np.arange(len(self.outcomes)), self.outcomes.action
+        policy = masked_softmax(logits, mask)
+        others = mask.copy()
+        others[rows, action] = False
+        rest = masked_softmax(logits, others)
+        taken = policy[rows, action]
         kl = float(divergence(self.before, policy))
-        loss = float(divergence(self.target, policy)) + self.kl_coef * kl
-        slope = (policy - self.target) + self.kl_coef * (policy - self.before)
-        return _Evaluated(loss, kl, inputs, slope / len(self.outcomes))
+        loss = float(divergence(_coin(self.target), _coin(taken))) + self.kl_coef * kl
+        slope = -(taken - self.target)[:, None] * rest
+        slope[rows, action] = taken - self.target
+        slope += self.kl_coef * (policy - self.before)
+        return Evaluated(loss, kl, inputs, slope / len(rows))
+
+
+def _coin(heads: Vector) -> Vector:
+    """Probabilities of the entry and of anything else, ``[n, 2]``."""
+    return np.column_stack([heads, 1.0 - heads])
 
 
 def divergence(left: Vector, right: Vector) -> np.float64:

@@ -7,7 +7,7 @@ import pytest
 
 from spy_assets.errors import ContractMismatch, ModelFileMismatch
 from spy_assets.features.contracts import DAILY_15_CHAIN_V1
-from spy_assets.models.outcomes.finetune import FinetuneConfig, finetune, improved
+from spy_assets.models.outcomes.finetune import FinetuneConfig, Objective, finetune, improved
 from spy_assets.models.outcomes.network import PolicyLayers, masked_softmax
 from spy_assets.models.outcomes.records import Outcomes
 from spy_assets.models.policy.weights import PolicyWeights, policy_hash
@@ -63,15 +63,26 @@ def test_only_the_policy_layers_move_and_types_stay() -> None:
 
 
 def test_the_target_by_hand() -> None:
-    """Odds of the entry times exp(gain / beta), at most 20; all others keep their proportions."""
-    before = np.array([[0.5, 0.25, 0, 0, 0, 0.25, 0], [0.5, 0.25, 0, 0, 0, 0.25, 0]])
+    """Odds of 1 times e^1 are e/(e+1); odds of 1/3 times 1/20, the least, are 1/61."""
+    before = np.array([[0.5, 0.25, 0, 0, 0, 0.25, 0]] * 2)
     known = Outcomes.of(
         [("a", np.zeros(15), FLAT, 0, 0.5), ("b", np.zeros(15), FLAT, 1, -10.0)]
     )  # fmt: skip
     target = improved(before, known, FinetuneConfig(beta=0.5))
-    e = np.e
-    assert target[0] == pytest.approx(np.array([0.5 * e, 0.25, 0, 0, 0, 0.25, 0]) / (0.5 * e + 0.5))
-    assert target[1] == pytest.approx(np.array([0.5, 0.0125, 0, 0, 0, 0.25, 0]) / 0.7625)
+    assert target == pytest.approx([np.e / (np.e + 1), 1 / 61])
+
+
+def test_much_asked_the_policy_reaches_the_target_and_the_rest_keeps_its_proportions() -> None:
+    base, seen = undecided(1), np.full(15, 0.5)
+    known = Outcomes.of([("a", seen, FLAT, 2, 0.25)])
+    tuned = finetune(base, known, FinetuneConfig(epochs=2_000, kl_coef=0.0))
+    before, after = (
+        net_of(tensors).probabilities(seen, FLAT) for tensors in (base.tensors, tuned.state_dict)
+    )
+    odds = before[2] / (1 - before[2]) * np.e
+    assert after[2] == pytest.approx(odds / (1 + odds), rel=1e-3)
+    rest = [0, 1, 3, 4, 5]
+    assert after[rest] / after[0] == pytest.approx(before[rest] / before[0], rel=0.05)
 
 
 @pytest.mark.parametrize(("gain", "grows"), [(0.4, True), (-0.4, False)])
@@ -97,30 +108,29 @@ def test_the_anchor_holds_the_policy_near_the_base() -> None:
 def test_the_gradient_is_that_of_a_tensor_library(activation: str) -> None:
     import torch
 
-    base, known = undecided(3, activation), outcomes()
-    net = PolicyLayers.of(base.tensors, activation)
-    logits, inputs = net.forward(known.observation)
-    before = np.roll(masked_softmax(logits, known.mask), 1, axis=0)
+    known, net = outcomes(), PolicyLayers.of(undecided(3, activation).tensors, activation)
+    before = np.roll(masked_softmax(net.forward(known.observation)[0], known.mask), 1, axis=0)
     target = improved(before, known, FinetuneConfig())
-    slope = (masked_softmax(logits, known.mask) - target) + 0.3 * (
-        masked_softmax(logits, known.mask) - before
-    )
-    gradients = net.backward(inputs, slope / len(known))
+    ours = Objective(known, before, target, 0.3).at(net)
 
     bend = {"tanh": torch.tanh, "relu": torch.relu}[activation]
     parts = [[torch.tensor(x, requires_grad=True) for x in layer] for layer in net.layers]
     values = torch.tensor(known.observation)
     for weight, bias in parts[:-1]:
         values = bend(values @ weight.T + bias)
-    values = values @ parts[-1][0].T + parts[-1][1]
-    log_policy = torch.log_softmax(values.masked_fill(~torch.tensor(known.mask), -1e30), dim=1)
-    wanted = torch.tensor(target + 0.3 * before)
-    loss = -(wanted * log_policy.masked_fill(wanted == 0, 0.0)).sum(dim=1).mean()
+    logits = values @ parts[-1][0].T + parts[-1][1]
+    policy = torch.softmax(logits.masked_fill(~torch.tensor(known.mask), -torch.inf), dim=1)
+    taken, wanted = policy[np.arange(len(known)), known.action], torch.tensor(target)
+    coin = wanted * (wanted / taken).log() + (1 - wanted) * ((1 - wanted) / (1 - taken)).log()
+    anchor = torch.tensor(before)
+    kl = (anchor * (anchor.clamp(min=1e-300) / policy.clamp(min=1e-300)).log()).sum(dim=1)
+    loss = (coin + 0.3 * kl).mean()
     loss.backward()  # type: ignore[no-untyped-call]
-    for layer, tensors in zip(gradients, parts, strict=True):
-        for ours, tensor in zip(layer, tensors, strict=True):
+    assert ours.loss == pytest.approx(float(loss.detach()))
+    for layer, tensors in zip(net.backward(ours.inputs, ours.slope), parts, strict=True):
+        for slope, tensor in zip(layer, tensors, strict=True):
             assert tensor.grad is not None
-            assert ours == pytest.approx(tensor.grad.numpy(), abs=1e-12)
+            assert slope == pytest.approx(tensor.grad.numpy(), abs=1e-12)
 
 
 def test_layers_shared_with_the_value_come_first() -> None:
