@@ -52,7 +52,9 @@ ENTRY_CODES = (
 ) = range(len(ENTRY_CODES))  # fmt: skip
 
 #: Exit reasons beside the rules of the chain, whose reasons are their places in it.
-OPEN, EXPIRY, NEAR_EXPIRY, EARLY_ASSIGNMENT, END_OF_DATA = -1, 100, 101, 102, 103
+OPEN, NEAR_EXPIRY = -1, 101
+#: As numbers of a type: numba compiles a kernel anew for each plain constant that it is called with.
+EXPIRY, EARLY_ASSIGNMENT, END_OF_DATA = np.int64(100), np.int64(102), np.int64(103)
 
 #: Columns of a trade's dollars.
 MONEY = (
@@ -158,7 +160,7 @@ class Books(NamedTuple):
     open: IntArray
     """(most open,) which trades are open, oldest first."""
     cash: FloatArray
-    count: IntArray
+    counts: IntArray
     equity: FloatArray
     """(snapshots, 4) cash, marks, open positions, and those whose mark was carried."""
     entries: IntArray
@@ -204,18 +206,18 @@ def is_quoted(c: Chain, row: int) -> bool:
 
 
 @kernel
-def is_tradable(c: Chain, row: int, buy: bool, at_zero: bool) -> bool:
+def is_tradable(c: Chain, row: int, buy: bool) -> bool:
     """Whether a leg can be bought, or sold, at a row's quote: without a bid nobody buys it."""
-    return is_quoted(c, row) and (buy or at_zero or c.bid[row] > 0.0)
+    return is_quoted(c, row) and (buy or c.bid[row] > 0.0)
 
 
 @kernel
-def nearest_strike_row(c: Chain, segment: int, target: float, buy: bool, any_quote: bool) -> int:
+def nearest_strike_row(c: Chain, segment: int, target: float, buy: bool) -> int:
     """The tradable row whose strike is nearest; the higher one of two; -1 if there is none."""
     best, miss = -1, math.inf
     for row in range(c.segment_row[segment], c.segment_row[segment + 1]):
         away = abs(c.strike[row] - target)
-        if away <= miss and (any_quote or is_tradable(c, row, buy, False)):
+        if away <= miss and is_tradable(c, row, buy):
             best, miss = row, away
     return best
 
@@ -226,7 +228,7 @@ def nearest_delta_row(c: Chain, segment: int, target: float, buy: bool) -> int:
     best, miss = -1, math.inf
     for row in range(c.segment_row[segment], c.segment_row[segment + 1]):
         away = abs(abs(c.delta[row]) - target)
-        if away <= miss and is_tradable(c, row, buy, False):
+        if away <= miss and is_tradable(c, row, buy):
             best, miss = row, away
     return best
 
@@ -248,12 +250,15 @@ def choose_term(c: Chain, p: Plan, s: int) -> int:
 
 @kernel
 def middle_strike(c: Chain, s: int, term: int) -> float:
-    """The listed strike nearest to the spot, half-way up; NaN if the term has none."""
-    for series in (2 * term, 2 * term + 1):
-        segment = find_segment(c, s, series)
-        if segment >= 0:
-            return float(c.strike[nearest_strike_row(c, segment, c.spot[s], True, True)])
-    return math.nan
+    """The listed strike of the term that is nearest to the spot, half-way up."""
+    segment = find_segment(c, s, 2 * term)
+    if segment < 0:
+        segment = find_segment(c, s, 2 * term + 1)
+    best = c.segment_row[segment]
+    for row in range(c.segment_row[segment], c.segment_row[segment + 1]):
+        if abs(c.strike[row] - c.spot[s]) <= abs(c.strike[best] - c.spot[s]):
+            best = row
+    return float(c.strike[best])
 
 
 @kernel
@@ -272,7 +277,7 @@ def choose_leg(c: Chain, p: Plan, s: int, term: int, leg: int, rows: IntArray) -
         target = c.strike[rows[p.other[leg]]] + away
     else:
         target = middle_strike(c, s, term) + away
-    row = nearest_strike_row(c, segment, target, buy, False)
+    row = nearest_strike_row(c, segment, target, buy)
     miss = 0.0 if p.how[leg] == FROM_LEG and away == 0.0 else p.strike_miss
     return row if row >= 0 and abs(c.strike[row] - target) <= miss else -1
 
@@ -293,47 +298,54 @@ def choose_legs(c: Chain, p: Plan, s: int, term: int, rows: IntArray) -> int:
 
 
 @kernel
-def add_cash(b: Books, trade: int, amount: float, gross: bool) -> None:
+def add_cash(b: Books, trade: int, amount: float) -> None:
     """Enter a movement of cash, in a compensated sum as the account's."""
     due = amount - b.cash[CASH_CARRY]
     cash = b.cash[CASH] + due
     b.cash[CASH_CARRY] = (cash - b.cash[CASH]) - due
     b.cash[CASH] = cash
     b.money[trade, PNL] += amount
-    if gross:
-        b.money[trade, GROSS] += amount
 
 
 @kernel
-def trade_leg(
-    b: Books, p: Plan, trade: int, quantity: int, mid: float, half: float, book: bool
-) -> tuple[float, float]:
-    """Price ``quantity`` contracts at mid and half-spread, and book them; gives price and commission.
+def price_leg(p: Plan, quantity: int, mid: float, side: float) -> tuple[float, float, float]:
+    """Price, spread and slippage a share of a fill between mid and its side of the quote.
 
-    As :meth:`~spy_assets.simulator.costs.CostModel.fill`, at a quote of alpha half-spreads.
+    As :meth:`~spy_assets.simulator.costs.CostModel.fill`.
     """
-    shares = abs(quantity) * MULTIPLIER
     slip = p.slippage * mid
-    commission = p.commission * abs(quantity)
+    quoted = (1.0 - p.alpha) * mid + p.alpha * side
     if quantity > 0:
-        quoted = mid + p.alpha * half
-        price, spread = quoted + slip, quoted - mid
-    else:
-        quoted = mid - p.alpha * half
-        price = max(0.0, quoted - slip)
-        spread, slip = mid - quoted, quoted - price
-        if p.sell_fee > 0.0:
-            commission += p.sell_fee * price * abs(quantity) * MULTIPLIER
-    if book:
-        add_cash(b, trade, -quantity * mid * MULTIPLIER, True)
-        add_cash(b, trade, -spread * shares, False)
-        add_cash(b, trade, -slip * shares, False)
-        add_cash(b, trade, -commission, False)
-        b.money[trade, HALF_SPREAD] += half * shares
-        b.money[trade, SPREAD] += spread * shares
-        b.money[trade, SLIPPAGE] += slip * shares
-        b.money[trade, COMMISSION] += commission
-    return price, commission
+        return quoted + slip, quoted - mid, slip
+    price = max(0.0, quoted - slip)
+    return price, mid - quoted, quoted - price
+
+
+@kernel
+def fees_of(p: Plan, quantity: int, price: float) -> float:
+    """Commission, and the fee on a sale's proceeds, dollars."""
+    fees = p.commission * abs(quantity)
+    if quantity < 0 and p.sell_fee > 0.0:
+        fees += p.sell_fee * price * abs(quantity) * MULTIPLIER
+    return float(fees)
+
+
+@kernel
+def trade_leg(b: Books, p: Plan, trade: int, quantity: int, mid: float, side: float) -> float:
+    """Buy or sell contracts of one leg and book the fill; gives its price."""
+    shares = abs(quantity) * MULTIPLIER
+    price, spread, slip = price_leg(p, quantity, mid, side)
+    fees = fees_of(p, quantity, price)
+    add_cash(b, trade, -quantity * mid * MULTIPLIER)
+    b.money[trade, GROSS] += -quantity * mid * MULTIPLIER
+    add_cash(b, trade, -spread * shares)
+    add_cash(b, trade, -slip * shares)
+    add_cash(b, trade, -fees)
+    b.money[trade, HALF_SPREAD] += abs(side - mid) * shares
+    b.money[trade, SPREAD] += spread * shares
+    b.money[trade, SLIPPAGE] += slip * shares
+    b.money[trade, COMMISSION] += fees
+    return float(price)
 
 
 @kernel
@@ -343,9 +355,9 @@ def mid_of(c: Chain, row: int) -> float:
 
 
 @kernel
-def half_of(c: Chain, row: int) -> float:
-    """Half of a row's spread."""
-    return float((c.ask[row] - c.bid[row]) / 2.0)
+def side_of(c: Chain, row: int, quantity: int) -> float:
+    """The side of a row's quote that is traded at: the ask for a buy, the bid for a sale."""
+    return float(c.ask[row] if quantity > 0 else c.bid[row])
 
 
 @kernel
@@ -386,7 +398,7 @@ def naked_margin(c: Chain, p: Plan, rows: IntArray, spot: float) -> float:
 def available(b: Books) -> float:
     """Cash that is not set aside as margin."""
     margin = 0.0
-    for k in range(b.count[OPEN_NOW]):
+    for k in range(b.counts[OPEN_NOW]):
         margin += b.money[b.open[k], MARGIN]
     return float(b.cash[CASH] - margin)
 
@@ -399,20 +411,20 @@ def open_trade(c: Chain, p: Plan, b: Books, s: int, decided: int, term: int, row
     if not (bounded or p.naked):
         return UNBOUNDED
     margin = p.units * (max(0.0, -worst) if bounded else naked_margin(c, p, rows, c.spot[s]))
-    trade = b.count[TRADES]
+    trade = b.counts[TRADES]
     paid = fees = worth = 0.0
     for leg in range(p.order.size):
         quantity, mid = p.quantity[leg] * p.units, mid_of(c, rows[leg])
-        price, commission = trade_leg(b, p, trade, quantity, mid, half_of(c, rows[leg]), False)
+        price, _, _ = price_leg(p, quantity, mid, side_of(c, rows[leg], quantity))
         paid += quantity * price * MULTIPLIER
-        fees += commission
+        fees += fees_of(p, quantity, price)
         worth += p.quantity[leg] * mid
     if paid + fees + margin > available(b):
         return FUNDS
     for leg in range(p.order.size):
         quantity, mid = p.quantity[leg] * p.units, mid_of(c, rows[leg])
-        price, _ = trade_leg(b, p, trade, quantity, mid, half_of(c, rows[leg]), True)
-        b.entry_price[trade, leg] = price
+        side = side_of(c, rows[leg], quantity)
+        b.entry_price[trade, leg] = trade_leg(b, p, trade, quantity, mid, side)
         b.entry_row[trade, leg] = rows[leg]
     loss = max(0.0, paid / p.units + fees / p.units - worst) * p.units if bounded else margin
     b.money[trade, ENTRY_VALUE], b.money[trade, MARGIN] = paid, margin
@@ -420,9 +432,9 @@ def open_trade(c: Chain, p: Plan, b: Books, s: int, decided: int, term: int, row
     b.money[trade, MARK] = worth * p.units * MULTIPLIER
     b.counted[trade, DECIDED], b.counted[trade, ENTERED_AT] = decided, s
     b.counted[trade, TERM] = term
-    b.open[b.count[OPEN_NOW]] = trade
-    b.count[OPEN_NOW] += 1
-    b.count[TRADES] += 1
+    b.open[b.counts[OPEN_NOW]] = trade
+    b.counts[OPEN_NOW] += 1
+    b.counts[TRADES] += 1
     return ENTERED
 
 
@@ -432,9 +444,9 @@ def forget(b: Books, place: int, s: int, reason: int) -> None:
     trade = b.open[place]
     b.counted[trade, EXITED_AT], b.counted[trade, REASON] = s, reason
     b.money[trade, MARK], b.money[trade, MARGIN] = 0.0, 0.0
-    for k in range(place, b.count[OPEN_NOW] - 1):
+    for k in range(place, b.counts[OPEN_NOW] - 1):
         b.open[k] = b.open[k + 1]
-    b.count[OPEN_NOW] -= 1
+    b.counts[OPEN_NOW] -= 1
 
 
 @kernel
@@ -443,21 +455,19 @@ def settle(c: Chain, p: Plan, b: Books, place: int, s: int) -> None:
     trade = b.open[place]
     spot = c.settlement[b.counted[trade, TERM]]
     value = payoff(c, p, b.entry_row[trade], spot) * p.units
-    add_cash(b, trade, value, True)
+    add_cash(b, trade, value)
+    b.money[trade, GROSS] += value
     b.money[trade, EXIT_VALUE] = value
-    forget(b, place, s, EXPIRY)
+    forget(b, place, s, int(EXPIRY))
 
 
 @kernel
 def settle_due(c: Chain, p: Plan, b: Books, s: int, until: int) -> None:
     """Settle what has expired by a moment; what has no price to settle at stays open."""
-    place = 0
-    while place < b.count[OPEN_NOW]:
+    for place in range(b.counts[OPEN_NOW] - 1, -1, -1):  # a closed one leaves the list
         term = b.counted[b.open[place], TERM]
         if c.settles[term] <= until and math.isfinite(c.settlement[term]):
             settle(c, p, b, place, s)
-        else:
-            place += 1
 
 
 @kernel
@@ -474,9 +484,10 @@ def leg_rows(c: Chain, p: Plan, b: Books, trade: int, s: int, rows: IntArray) ->
 @kernel
 def can_close(c: Chain, p: Plan, rows: IntArray, assigned: IntArray) -> bool:
     """Whether every leg that is not assigned can be traded back; a leg without a bid is given up."""
-    spare = p.sell_at_zero or assigned.any()
+    any_bid = p.sell_at_zero or assigned.any()
     for leg in range(p.order.size):
-        if not assigned[leg] and not is_tradable(c, rows[leg], p.quantity[leg] < 0, spare):
+        any_side = any_bid and is_quoted(c, rows[leg])
+        if not (assigned[leg] or any_side or is_tradable(c, rows[leg], p.quantity[leg] < 0)):
             return False
     return True
 
@@ -495,11 +506,12 @@ def close_trade(
     for leg in range(p.order.size):
         quantity = -p.quantity[leg] * p.units
         if assigned[leg]:
-            mid, half = max(0.0, c.spot[s] - c.strike[b.entry_row[trade, leg]]), 0.0
+            mid = max(0.0, c.spot[s] - c.strike[b.entry_row[trade, leg]])
+            side = mid
         else:
-            mid, half = mid_of(c, rows[leg]), half_of(c, rows[leg])
+            mid, side = mid_of(c, rows[leg]), side_of(c, rows[leg], quantity)
             b.exit_row[trade, leg] = rows[leg]
-        price, _ = trade_leg(b, p, trade, quantity, mid, half, True)
+        price = trade_leg(b, p, trade, quantity, mid, side)
         b.exit_price[trade, leg], b.exit_mid[trade, leg] = price, mid
         value -= quantity * price * MULTIPLIER
     b.money[trade, EXIT_VALUE] = value
@@ -510,15 +522,11 @@ def close_trade(
 @kernel
 def fill_exits(c: Chain, p: Plan, b: Books, s: int, nobody: IntArray) -> None:
     """Close what waits to be closed; what cannot be traded now waits on, and is counted."""
-    place = 0
-    while place < b.count[OPEN_NOW]:
+    for place in range(b.counts[OPEN_NOW] - 1, -1, -1):
         trade = b.open[place]
         reason = b.counted[trade, DUE_REASON]
-        if reason == OPEN:
-            place += 1
-        elif not close_trade(c, p, b, place, s, reason, nobody):
+        if reason != OPEN and not close_trade(c, p, b, place, s, reason, nobody):
             b.counted[trade, WAITS] += 1
-            place += 1
 
 
 @kernel
@@ -526,7 +534,7 @@ def mark_open(c: Chain, p: Plan, b: Books, s: int) -> int:
     """Mark every open trade at mid; gives how many kept their mark because a leg has no quote."""
     rows = np.empty(MOST_LEGS, np.int64)
     carried = 0
-    for k in range(b.count[OPEN_NOW]):
+    for k in range(b.counts[OPEN_NOW]):
         trade = b.open[k]
         if not leg_rows(c, p, b, trade, s, rows):
             b.counted[trade, STALE] += 1
@@ -543,8 +551,7 @@ def mark_open(c: Chain, p: Plan, b: Books, s: int) -> int:
 def assign(c: Chain, p: Plan, b: Books, s: int) -> None:
     """Close trades whose short calls are exercised for the dividend of the next session."""
     rows, assigned = np.empty(MOST_LEGS, np.int64), np.zeros(MOST_LEGS, np.int64)
-    place = 0
-    while place < b.count[OPEN_NOW]:
+    for place in range(b.counts[OPEN_NOW] - 1, -1, -1):
         trade = b.open[place]
         leg_rows(c, p, b, trade, s, rows)
         assigned[:] = 0
@@ -554,11 +561,8 @@ def assign(c: Chain, p: Plan, b: Books, s: int) -> None:
             alive = c.expiry[b.counted[trade, TERM]] > c.day[s]
             if short and alive and is_quoted(c, rows[leg]):
                 assigned[leg] = mid_of(c, rows[leg]) - inside < c.dividend[s]
-        if not assigned.any():
-            place += 1
-        elif not close_trade(c, p, b, place, s, EARLY_ASSIGNMENT, assigned):
+        if assigned.any() and not close_trade(c, p, b, place, s, int(EARLY_ASSIGNMENT), assigned):
             b.counted[trade, UNASSIGNED] += 1
-            place += 1
 
 
 @kernel
@@ -588,7 +592,7 @@ def first_rule(c: Chain, p: Plan, b: Books, trade: int, s: int) -> int:
 @kernel
 def ask_rules(c: Chain, p: Plan, b: Books, s: int) -> None:
     """Ask the rules of every trade that was opened before and does not wait for its exit yet."""
-    for k in range(b.count[OPEN_NOW]):
+    for k in range(b.counts[OPEN_NOW]):
         trade = b.open[k]
         if b.counted[trade, DUE_REASON] == OPEN and b.counted[trade, ENTERED_AT] < s:
             b.counted[trade, DUE_REASON] = first_rule(c, p, b, trade, s)
@@ -603,7 +607,7 @@ def lacks_settlement(c: Chain, term: int) -> bool:
 @kernel
 def decide(c: Chain, p: Plan, b: Books, s: int, rows: IntArray) -> tuple[int, int]:
     """Look for an entry at a snapshot; gives its code, 0 if there is one, and its term."""
-    if b.count[OPEN_NOW] >= p.most_open:
+    if b.counts[OPEN_NOW] >= p.most_open:
         return POSITION_LIMIT, -1
     if not c.spot[s] > 0.0:
         return NO_SPOT, -1
@@ -611,7 +615,7 @@ def decide(c: Chain, p: Plan, b: Books, s: int, rows: IntArray) -> tuple[int, in
     if term < 0:
         return NO_EXPIRY, -1
     same = 0
-    for k in range(b.count[OPEN_NOW]):
+    for k in range(b.counts[OPEN_NOW]):
         same += b.counted[b.open[k], TERM] == term
     if same >= p.most_per_expiry:
         return EXPIRY_LIMIT, -1
@@ -633,7 +637,7 @@ def fill_entry(c: Chain, p: Plan, b: Books, s: int, order: IntArray, rows: IntAr
     now = np.empty(MOST_LEGS, np.int64)
     for leg in range(p.order.size):
         now[leg] = find_row(c, s, 2 * term + int(p.put[leg]), c.strike[rows[leg]])
-        if not is_tradable(c, now[leg], p.quantity[leg] > 0, False):
+        if not is_tradable(c, now[leg], p.quantity[leg] > 0):
             return NOT_QUOTED_AT_FILL
     return open_trade(c, p, b, s, decided, term, now)
 
@@ -641,14 +645,12 @@ def fill_entry(c: Chain, p: Plan, b: Books, s: int, order: IntArray, rows: IntAr
 @kernel
 def close_out(c: Chain, p: Plan, b: Books, s: int, nobody: IntArray) -> None:
     """Close at the last snapshot what is not settled later on its day."""
-    place = 0
-    while place < b.count[OPEN_NOW]:
+    for place in range(b.counts[OPEN_NOW] - 1, -1, -1):
         trade = b.open[place]
         term = b.counted[trade, TERM]
         ends = c.expiry[term] == c.day[s] and math.isfinite(c.settlement[term])
-        if ends or not close_trade(c, p, b, place, s, END_OF_DATA, nobody):
-            b.counted[trade, WAITS] += not ends
-            place += 1
+        if not ends and not close_trade(c, p, b, place, s, int(END_OF_DATA), nobody):
+            b.counted[trade, WAITS] += 1
 
 
 @kernel
@@ -678,7 +680,7 @@ def end(c: Chain, p: Plan, b: Books, s: int, nobody: IntArray) -> None:
 def total_marks(b: Books) -> float:
     """Value of the open trades at their marks."""
     marks = 0.0
-    for k in range(b.count[OPEN_NOW]):
+    for k in range(b.counts[OPEN_NOW]):
         marks += b.money[b.open[k], MARK]
     return marks
 
@@ -707,4 +709,4 @@ def run(c: Chain, p: Plan, b: Books, due: BoolArray) -> None:
         if s == final:
             end(c, p, b, s, nobody)
         b.equity[s, 0], b.equity[s, 1] = b.cash[CASH], total_marks(b)
-        b.equity[s, 2], b.equity[s, 3] = b.count[OPEN_NOW], carried
+        b.equity[s, 2], b.equity[s, 3] = b.counts[OPEN_NOW], carried

@@ -121,10 +121,10 @@ def sort_strikes(row: IntArray, segment_row: IntArray, strike: FloatArray) -> in
 @kernel
 def is_counting(row: IntArray) -> bool:
     """Whether the rows are in order already: 0, 1, 2, ..."""
+    different = 0
     for i in range(row.size):
-        if row[i] != i:
-            return False
-    return True
+        different += row[i] != i
+    return different == 0
 
 
 @kernel

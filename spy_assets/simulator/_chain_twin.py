@@ -51,9 +51,10 @@ class RowQuote(NamedTuple):
         return self.is_quoted and (buy or at_zero or self.bid > 0.0)
 
     def at(self, alpha: float) -> Quote:
-        """Bid and ask at a share of the half-spread from the mid."""
-        mid, half = (self.bid + self.ask) / 2.0, (self.ask - self.bid) / 2.0
-        return Quote(mid, mid - alpha * half, mid + alpha * half, "chain")
+        """Bid and ask, each drawn to the mid but for a share of the half-spread."""
+        mid = (self.bid + self.ask) / 2.0
+        bid, ask = ((1.0 - alpha) * mid + alpha * side for side in (self.bid, self.ask))
+        return Quote(mid, bid, ask, "chain")
 
 
 class Order(NamedTuple):
@@ -146,9 +147,7 @@ class TwinWalk:
 
     def moment(self, s: int) -> Moment:
         """A snapshot as the accounting kernel wants it."""
-        return Moment(
-            self.table.sessions[s], self.table.moment(s), float(self.table.chain.spot[s])
-        )
+        return Moment(self.table.sessions[s], self.table.moment(s), float(self.table.chain.spot[s]))
 
     def closes(self, s: int) -> int:
         """Closing bells up to a snapshot."""
@@ -165,9 +164,7 @@ class TwinWalk:
                 held.position.closes_held = self.table.closes_at(held.term) - self.closes(
                     held.snapshot
                 )
-                at = Moment(
-                    self.table.last_day(held.term), self.table.settles_at(held.term), spot
-                )
+                at = Moment(self.table.last_day(held.term), self.table.settles_at(held.term), spot)
                 settle_expiry(self.account, held.position, at)
                 self.held.remove(held)
 
@@ -257,28 +254,33 @@ class TwinWalk:
 
     def enter(self, s: int, quotes: Quotes, *, final: bool) -> str:
         """Decide on an entry; what became of it."""
-        strategy, c = self.strategy, self.table.chain
-        if len(self.held) >= strategy.entry.most_open:
+        order = self.decide(s, quotes)
+        if isinstance(order, str):
+            return order
+        if final:
+            return "end_of_table"
+        if self.strategy.fill == "next":
+            self.order = order
+            return "ordered"
+        return self.open(order, s, quotes)
+
+    def decide(self, s: int, quotes: Quotes) -> Order | str:
+        """The entry that the rules ask for, or why there is none."""
+        entry, c = self.strategy.entry, self.table.chain
+        if len(self.held) >= entry.most_open:
             return "position_limit"
         if not c.spot[s] > 0.0:
             return "no_spot"
         term = self.choose_term(s, quotes)
         if term is None:
             return "no_expiry"
-        limit = strategy.entry.most_per_expiry
-        if limit is not None and sum(one.term == term for one in self.held) >= limit:
+        same = sum(one.term == term for one in self.held)
+        if entry.most_per_expiry is not None and same >= entry.most_per_expiry:
             return "expiry_limit"
         if self.table.last_day(term) <= self.table.sessions[-1] and math.isnan(c.settlement[term]):
             return "no_settlement"
         strikes = self.choose_strikes(s, term, quotes)
-        if isinstance(strikes, str):
-            return strikes
-        if final:
-            return "end_of_table"
-        if strategy.fill == "next":
-            self.order = Order(s, term, strikes)
-            return "ordered"
-        return self.open(Order(s, term, strikes), s, quotes)
+        return strikes if isinstance(strikes, str) else Order(s, term, strikes)
 
     def choose_term(self, s: int, quotes: Quotes) -> int | None:
         """The term nearest to the days wanted, the later of two."""

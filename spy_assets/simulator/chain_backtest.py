@@ -52,10 +52,10 @@ _HOW: Final = {
 }
 #: Names of the exits that are no rules of the chain.
 _REASONS: Final = {
-    compiled.EXPIRY: "expiry",
+    int(compiled.EXPIRY): "expiry",
     compiled.NEAR_EXPIRY: "near_expiry",
-    compiled.EARLY_ASSIGNMENT: "early_assignment",
-    compiled.END_OF_DATA: "end_of_data",
+    int(compiled.EARLY_ASSIGNMENT): "early_assignment",
+    int(compiled.END_OF_DATA): "end_of_data",
 }
 #: What is told of a trade, open or closed, in order.
 TRADES_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -197,7 +197,7 @@ def _empty_books(trades: int, snapshots: int, strategy: ChainStrategy) -> Books:
         exit_price=np.full(rows, math.nan),
         open=np.zeros(strategy.entry.most_open, np.int64),
         cash=cash,
-        count=np.zeros(2, np.int64),
+        counts=np.zeros(2, np.int64),
         equity=np.zeros((snapshots, 4), np.float64),
         entries=np.zeros(snapshots, np.int64),
     )
@@ -250,7 +250,7 @@ class ChainBacktest:
     @cached_property
     def all_trades(self) -> pl.DataFrame:
         """Closed and open trades in the order of their entries, :data:`TRADES_SCHEMA`."""
-        count = int(self.books.count[compiled.TRADES])
+        count = int(self.books.counts[compiled.TRADES])
         rows = [self._record(trade) for trade in range(count)]
         return pl.DataFrame(rows, schema=pl.Schema(TRADES_SCHEMA), orient="row")
 
@@ -323,7 +323,7 @@ class ChainBacktest:
         InvariantBroken
             If two of the sums differ by more than ``tolerance`` dollars; the message has all of them.
         """
-        money = self.books.money[: self.books.count[compiled.TRADES]]
+        money = self.books.money[: self.books.counts[compiled.TRADES]]
         pnl, mark = money[:, compiled.PNL], money[:, compiled.MARK]
         costs = money[:, [compiled.SPREAD, compiled.SLIPPAGE, compiled.COMMISSION]]
         marks = math.fsum(mark)
@@ -349,7 +349,7 @@ class ChainBacktest:
             "alpha": self.strategy.alpha,
             "quote_kind": self.quote_kind,
             **self._legs(trade, counted["term"]),
-            **self._times(trade, counted),
+            **self._times(counted),
             **{name: money[name] for name in TRADES_SCHEMA if name in money},
             "costs": costs,
             "pnl": marked,
@@ -378,7 +378,7 @@ class ChainBacktest:
             "exit_mids": [_known(books.exit_mid[trade, leg]) for leg in legs],
         }
 
-    def _times(self, trade: int, counted: dict[str, int]) -> dict[str, Any]:
+    def _times(self, counted: dict[str, int]) -> dict[str, Any]:
         table, chain = self.table, self.table.chain
         entered, exited, reason = counted["entered"], counted["exited"], counted["reason"]
         told: dict[str, Any] = {
@@ -395,7 +395,11 @@ class ChainBacktest:
             day, at, closes = table.last_day(term), table.settles_at(term), table.closes_at(term)
             spot = float(chain.settlement[term])
         else:
-            day, at, closes = table.sessions[exited], table.moment(exited), int(chain.closes[exited])
+            day, at, closes = (
+                table.sessions[exited],
+                table.moment(exited),
+                int(chain.closes[exited]),
+            )
             spot = float(chain.spot[exited])
         return told | {
             "exit_session": day,

@@ -131,7 +131,9 @@ class ExpiryRule:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high:
-            raise ConfigError(f"days to expiry from {self.low} to {self.high} are no range from 0 on")
+            raise ConfigError(
+                f"days to expiry from {self.low} to {self.high} are no range from 0 on"
+            )
 
 
 #: The buckets of days to expiry, each with the days that are looked for in it.

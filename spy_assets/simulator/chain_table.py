@@ -198,7 +198,11 @@ class ChainTable:
     ) -> ChainTable:
         """As :meth:`from_frame`, of one or more Parquet files (a path or a pattern)."""
         return cls.from_frame(
-            pl.scan_parquet(path), closes=closes, openings=openings, dividends=dividends, delta=delta
+            pl.scan_parquet(path),
+            closes=closes,
+            openings=openings,
+            dividends=dividends,
+            delta=delta,
         )
 
     def __len__(self) -> int:
