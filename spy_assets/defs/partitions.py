@@ -7,6 +7,9 @@ on Saturdays, and never the coming one. New York time would list a session only 
 and ``end_offset=1`` would list the coming session on closed days, which is a look-ahead.
 
 Years use the same zone, so that every session window lies in exactly one year.
+
+A walk-forward has a partition a fold, which is no time window of a fixed length: training, purge and
+embargo lie before its key, the test begins with it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from spy_assets import clock, sessions
+from spy_assets.defs import walk_windows
 from spy_assets.features.contracts import get_contract
 from spy_assets.settings import Settings, load_settings, require_past
 
@@ -63,6 +67,17 @@ def session_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     )
 
 
+def window_partitions(settings: Settings, now: datetime) -> dg.StaticPartitionsDefinition:
+    """One partition a fold of the walk-forward, by the first session of its test.
+
+    Folds end before the final period. On a live source those are listed whose test was over when the
+    code location was loaded: a new one comes with the next reload, once a quarter.
+    """
+    return dg.StaticPartitionsDefinition(
+        [fold.key for fold in walk_windows.folds_of(settings, now)]
+    )
+
+
 def years_of(first: date, last: date) -> list[str]:
     """Keys of the year partitions that hold the days from ``first`` to ``last``."""
     return [str(year) for year in range(first.year, last.year + 1)]
@@ -82,3 +97,4 @@ CHAIN_SOURCE = _SETTINGS.chain_source
 OBSERVES_CHAINS = get_contract(_SETTINGS.observation).needs_chain
 YEARS = year_partitions(_SETTINGS)
 SESSIONS = session_partitions(_SETTINGS)
+WINDOWS = window_partitions(_SETTINGS, clock.utc_now())

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -429,6 +429,29 @@ def drawdowns(equity: Floats) -> Floats:
     """Fall from the running peak as a decimal, 0 at a peak; as long as the equity."""
     peak = np.maximum(np.maximum.accumulate(equity), 1e-9)
     return np.asarray(1.0 - equity / peak)
+
+
+def table_columns(row: StrategySummary) -> dict[str, Any]:
+    """One line of the table that surfaces print: the columns of S0-72, and what it is worth."""
+    return {
+        "strategy": row.strategy,
+        "net_pnl": row.net_pnl,
+        "avg_return": row.avg_return,
+        "std_return": row.std_return,
+        "min_return": row.min_return,
+        "max_return": row.max_return,
+        "avg_sharpe": row.avg_sharpe,
+        "avg_drawdown": row.avg_drawdown,
+        "worst_drawdown": row.worst_drawdown,
+        "trades": row.trades,
+        "win_rate": row.win_rate,
+        "costs": row.costs,
+        "chained_return": row.chained_return,
+        "lead": None if row.lead is None else row.lead.estimate,
+        "lead_low": None if row.lead is None else row.lead.low,
+        "lead_high": None if row.lead is None else row.lead.high,
+        "policy": row.outcome,
+    }
 
 
 def _sentence(row: StrategySummary) -> str:
