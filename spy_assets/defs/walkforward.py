@@ -5,8 +5,10 @@ ended, trains on the sessions before purge and embargo, and writes what came of 
 assets alone; `spy walkforward` and the UI's backfill make them.
 """
 
+import shutil
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -92,6 +94,7 @@ def walk_forward(
         )
         run_id, unlogged = walking.log_fold(spy.registry(), walked)
         written = lake.write_many(walked.batches(run_id), ingested_at=spy.utc_now())
+    shutil.rmtree(_checkpoints(settings, fold), ignore_errors=True)  # its rows are what counts now
     return dg.MaterializeResult(
         metadata=write_metadata(written[0])
         | _metadata(result)
@@ -132,13 +135,18 @@ def _walk(
                 filter_of=walking.filter_of(settings, fold),
                 min_confidence=settings.risk.min_confidence,
                 regimes=walking.regimes(lake, settings, fold.test_last, snapshot),
-                checkpoint_dir=settings.root / "checkpoints" / NAME / fold.key,
+                checkpoint_dir=_checkpoints(settings, fold),
                 progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
                 stop=stop,
                 train=isolated(memory_limit_mb) if alone else train_ppo,
             )
     except (TrainingStopped, WorkerFailed, DataError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _checkpoints(settings: "Settings", fold: "Fold") -> Path:
+    """Where a fold's trainings are kept until it has its rows, so that a killed one goes on."""
+    return settings.root / "checkpoints" / NAME / fold.key
 
 
 def _metadata(result: "FoldResult") -> dict[str, Any]:

@@ -227,16 +227,21 @@ def _sentences(summary: WalkForwardSummary) -> str:
 
 def _strategies(summary: WalkForwardSummary) -> str:
     heads = (
-        "strategy", "net P&L", "avg return", "std", "min", "max", "avg Sharpe", "avg drawdown",
-        "worst", "trades", "win rate", "costs", "chained return", "Sharpe", "$ a session",
-        "lead of the policy",
+        "each fold", "net P&L", "avg return", "std", "min", "max", "avg Sharpe", "avg drawdown",
+        "worst drawdown", "trades", "win rate", "costs",
     )  # fmt: skip
-    rows = [_strategy_cells(row) for row in summary.strategies]
-    return _table(heads, rows, own=0)
+    chained = (
+        "as one account", "return", "Sharpe", "deepest drawdown", "$ a session", "lead of the policy",
+    )  # fmt: skip
+    return (
+        _table(heads, [_fold_average_cells(row) for row in summary.strategies], own=0)
+        + "<h3>Chained</h3>"
+        + _table(chained, [_chained_cells(row) for row in summary.strategies], own=0)
+    )
 
 
-def _strategy_cells(row: StrategySummary) -> list[_Cell]:
-    deviation, lead = row.std_return, row.lead
+def _fold_average_cells(row: StrategySummary) -> list[_Cell]:
+    deviation = row.std_return
     return [
         _Cell(escape(row.strategy)),
         _money(row.net_pnl),
@@ -250,8 +255,16 @@ def _strategy_cells(row: StrategySummary) -> list[_Cell]:
         _Cell(f"{row.trades:,}", row.trades),
         _Cell("–" if row.win_rate is None else percent(row.win_rate, 0), row.win_rate or 0.0),
         _Cell(dollars(row.costs), row.costs),
+    ]
+
+
+def _chained_cells(row: StrategySummary) -> list[_Cell]:
+    lead = row.lead
+    return [
+        _Cell(escape(row.strategy)),
         _share(row.chained_return),
         _number(row.chained_sharpe),
+        _Cell(percent(row.chained_drawdown), row.chained_drawdown),
         _Cell(shown_interval(row.mean_daily), row.mean_daily.estimate),
         _Cell("–", 0.0) if lead is None else _Cell(shown_interval(lead), lead.estimate),
     ]
@@ -261,15 +274,15 @@ def _folds(summary: WalkForwardSummary) -> str:
     others = {chain.strategy: {run.fold.key: run for run in chain.runs} for chain in summary.chains}
     held = next((name for name in others if name.startswith("buy_and_hold")), None)
     heads = (
-        "fold", "train", "purge + embargo", "test", "seed", "net P&L", "return", "Sharpe", "drawdown",
-        "trades", "costs", "buy and hold", "best baseline", "its return",
+        "fold", "train", "gap", "test", "seed", "net P&L", "return", "Sharpe", "drawdown",
+        "trades", "buy and hold", "best baseline", "its return",
     )  # fmt: skip
     rows = []
     for run in summary.chains[0].runs:
         rivals = {name: own[run.fold.key] for name, own in others.items() if run.fold.key in own}
         del rivals[POLICY]
         rows.append(_fold_cells(run, rivals, held))
-    return _table(heads, rows, text={1, 3, 12}, scroll=len(rows) > 16)
+    return _table(heads, rows, text={1, 3, 11}, dense=True, scroll=len(rows) > 16)
 
 
 def _fold_cells(run: WindowRun, rivals: Mapping[str, WindowRun], held: str | None) -> list[_Cell]:
@@ -287,7 +300,6 @@ def _fold_cells(run: WindowRun, rivals: Mapping[str, WindowRun], held: str | Non
         _number(daily.sharpe),
         _Cell(percent(daily.max_drawdown), daily.max_drawdown),
         _Cell(str(run.trade_count), run.trade_count),
-        _Cell(dollars(run.costs), run.costs),
         _Cell("–", 0.0) if hold is None else _share(hold.daily.total_return),
         _Cell("–" if best is None else escape(best.strategy)),
         _Cell("–", 0.0) if best is None else _share(best.daily.total_return),
@@ -414,6 +426,7 @@ def _table(
     *,
     text: Container[int] = (0,),
     own: int | None = None,
+    dense: bool = False,
     scroll: bool = False,
 ) -> str:
     """A table that sorts; columns in ``text`` are to the left, row ``own`` is set off."""
@@ -428,9 +441,9 @@ def _table(
         + "</tr>\n"
         for number, row in enumerate(rows)
     )
-    box = "wide scroll" if scroll else "wide"
+    box, kind = "wide scroll" if scroll else "wide", "sortable dense" if dense else "sortable"
     return (
-        f'<div class="{box}"><table class=sortable><thead><tr>{head}</tr></thead>\n'
+        f'<div class="{box}"><table class="{kind}"><thead><tr>{head}</tr></thead>\n'
         f"<tbody>{body}</tbody></table></div>"
     )
 
