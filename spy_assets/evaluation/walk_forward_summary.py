@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from spy_assets.errors import ConfigError, DataError
+from spy_assets.evaluation.selection_bias import deflated_sharpe
 from spy_assets.evaluation.splits import Fold
 from spy_assets.evaluation.statistics import (
     DailyStatistics,
@@ -31,7 +32,6 @@ from spy_assets.evaluation.statistics import (
     bootstrap_difference,
     bootstrap_mean,
     daily_statistics,
-    deflated_sharpe,
 )
 from spy_assets.evaluation.walk_forward import POLICY, ClosedTrade, WindowRun, selected_runs
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import trim_mean
 
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.evaluation.statistics import deflated_sharpe
+from spy_assets.evaluation.selection_bias import deflated_sharpe
 from spy_assets.evaluation.walk_forward import POLICY, selected_runs
 from spy_assets.evaluation.walk_forward_summary import (
     GROUPINGS,
