@@ -382,6 +382,10 @@ class IntradaySimulator:
         """Give the exit model's word on a position, for the rules asked at the next bar's end."""
         self._holdings[trade_id].exit_probability = exit_probability
 
+    def entry_clock(self, trade_id: int) -> float:
+        """When an open position was filled, on the path's clock of trading minutes."""
+        return self._holdings[trade_id].entry_clock
+
     def step(self) -> BarResult:
         """Walk to the end of the next bar.
 
