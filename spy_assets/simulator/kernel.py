@@ -356,8 +356,11 @@ def open_structure(
     moment: Moment,
     decision_session: date,
     allow_naked: bool = False,
+    unit_margin: float | None = None,
 ) -> Position:
     """Buy and sell the legs of ``quantity`` units; cash pays for it and margin is set aside.
+
+    ``unit_margin`` is in dollars per unit; without it, it is :func:`margin_required`.
 
     Raises
     ------
@@ -370,7 +373,9 @@ def open_structure(
     fills = fill_legs(legs, quotes, quantity, costs, moment)
     value = math.fsum(fill.value for fill in fills)
     commission = math.fsum(fill.commission for fill in fills)
-    margin = quantity * margin_required(legs, quotes, moment.spot, allow_naked=allow_naked)
+    if unit_margin is None:
+        unit_margin = margin_required(legs, quotes, moment.spot, allow_naked=allow_naked)
+    margin = quantity * unit_margin
     if value + commission + margin > account.available:
         raise OrderRejected(
             f"{quantity} {structure} need {value + commission + margin:.2f} dollars, "
