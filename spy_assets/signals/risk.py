@@ -37,6 +37,7 @@ from spy_assets.evaluation.backtest import EntryFilter
 from spy_assets.sessions import sessions_apart
 from spy_assets.signals.contract import NOT_ENTRIES, RiskVerdict, RuleVerdict
 from spy_assets.simulator.actions import DAILY_ACTIONS
+from spy_assets.simulator.book import UnitLimits
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.session_filter import SessionFilter
 
@@ -211,6 +212,11 @@ class RiskSizing:
         budget = limits.risk_fraction * value
         strictest = min(budget // max_loss, max(0.0, available) // max_loss, limits.max_contracts)
         return max(limits.min_contracts, int(max(0.0, strictest)))
+
+    def unit_limits(self) -> UnitLimits:
+        """Write the rule as numbers, for the batched engine."""
+        limits = self.limits
+        return UnitLimits(limits.risk_fraction, limits.min_contracts, limits.max_contracts, 0.0)
 
 
 def units(case: _Case) -> int:
