@@ -298,15 +298,29 @@ def _pricing(market: PayoffMarket, years: float) -> Callable[..., FloatArray]:
     from spy_assets.options import american
 
     gone = market.years - years
-    left = [each._replace(ex_years=each.ex_years - gone) for each in market.dividends]
-    seen = [each for each in left if 0.0 < each.ex_years <= years]
+    coming = [each._replace(ex_years=each.ex_years - gone) for each in market.dividends]
+    seen = [each for each in coming if 0.0 < each.ex_years <= years]
     if not market.american:
         worth = sum(each.cash * float(np.exp(-market.rate * each.ex_years)) for each in seen)
         # A spot below what it will pay is out of the model: there the rest is taken as nothing.
         return lambda spots, *others: price(np.maximum(spots - worth, 1e-6), *others)
     if not seen:
         return american.price
-    return lambda *contract: american.price_with_dividends(*contract, seen, preset="fast")
+
+    def with_dividends(
+        spots: FloatArray,
+        strike: float,
+        left: float,
+        rate: float,
+        paid: float,
+        vol: float,
+        right: str,
+    ) -> FloatArray:
+        return american.price_with_dividends(
+            spots, strike, left, rate, paid, vol, right, seen, preset="fast"
+        )
+
+    return with_dividends
 
 
 # --- Matplotlib ---------------------------------------------------------------------------------
