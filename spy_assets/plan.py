@@ -478,7 +478,7 @@ def _symbols_in(settings: Settings, table: str, symbol: str = "symbol") -> set[s
 
     if not is_initialised(settings):
         return set()
-    with Warehouse.open(settings, read_only=True) as lake:
+    with Warehouse.open(settings) as lake:  # for writing: it brings an older profile up to date
         if table not in lake.tables():
             return set()
         found = lake.execute(f"SELECT DISTINCT {symbol} AS symbol FROM {table}")

@@ -39,6 +39,7 @@ _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "CATALOGUE")
 
 SourceName = Literal["sample", "files", "yfinance"]
 ObservationName = Literal["daily_15_proxy_v1", "daily_15_chain_v1"]
+SplitName = Literal["s0", "expanding", "yearly", "yearly_expanding"]
 ChainSourceName = Literal[
     "none", "cboe", "yahoo", "polygon", "flat_files", "tradier", "alpaca", "thetadata", "files"
 ]
@@ -55,6 +56,8 @@ SPANS: dict[str, tuple[int, int | None]] = {
     "files": (1993, 2024),
     "yfinance": (2010, None),
 }
+#: The sample's volatility index begins in 2014, and its indicators need a year of it.
+_WALK_STARTS: dict[str, date] = {"sample": date(2015, 1, 1)}
 HISTORICAL_SOURCES = frozenset(name for name, (_, last) in SPANS.items() if last is not None)
 #: A profile is a folder, and in Postgres a schema.
 PROFILE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -114,6 +117,31 @@ class TrainSettings(_Group):
         description="sessions after the end of training from which on a model opens no position; "
         "validation, purge and hold-out count",
     )
+
+
+class WalkSettings(_Group):
+    """How the walk-forward cuts history; how long it trains is as for the daily policy."""
+
+    preset: SplitName = Field(
+        "s0",
+        description="windows of the walk-forward: s0 (504/63/63 sessions), expanding, yearly or "
+        "yearly_expanding",
+    )
+    start: date | None = Field(
+        None, description="first training session; a year after the source's data begin by default"
+    )
+    final_from: date | None = Field(
+        None,
+        description="first day of the final period, which is in no fold; the source's last year by "
+        "default",
+    )
+    purge_sessions: int | None = Field(
+        None,
+        ge=0,
+        description="sessions between training and test; the longest holding time plus the fill delay "
+        "by default, and never less",
+    )
+    embargo_sessions: int = Field(5, ge=0, description="sessions beyond the purge")
 
 
 class RiskSettings(_Group):
@@ -264,6 +292,7 @@ class Settings(BaseSettings):
         description="observation contract that models are trained on; a trained model keeps its own",
     )
     train: TrainSettings = TrainSettings()
+    walk: WalkSettings = WalkSettings()
     risk: RiskSettings = RiskSettings()
     promotion: PromotionSettings = PromotionSettings()
     live: LiveSettings = LiveSettings()
@@ -309,6 +338,12 @@ class Settings(BaseSettings):
         """The day with which a historical source ends, or None for a live one."""
         year = SPANS[self.source][1]
         return None if year is None else date(year, 12, 31)
+
+    @property
+    def walk_start(self) -> date:
+        """The first day that a walk-forward trains on: indicators are complete a year after the data."""
+        year_later = date(self.first_year + 1, 1, 1)
+        return self.walk.start or max(year_later, _WALK_STARTS.get(self.source, year_later))
 
     @property
     def chain_source(self) -> str | None:

@@ -9,6 +9,9 @@ on Saturdays, and never the coming one. New York time would list a session only 
 and ``end_offset=1`` would list the coming session on closed days, which is a look-ahead.
 
 Years use the same zone, so that every session window lies in exactly one year.
+
+A walk-forward has a partition a fold, which is no time window of a fixed length: training, purge and
+embargo lie before its key, the test begins with it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from spy_assets import clock, sessions
+from spy_assets.defs import walk_windows
 from spy_assets.features.contracts import get_contract
 from spy_assets.settings import Settings, load_settings, require_past
 
@@ -140,6 +144,17 @@ def _near(last: ChainPart, part: ChainPart) -> bool:
     return last.symbol == part.symbol and part.session <= far
 
 
+def window_partitions(settings: Settings, now: datetime) -> dg.StaticPartitionsDefinition:
+    """One partition a fold of the walk-forward, by the first session of its test.
+
+    Folds end before the final period. On a live source those are listed whose test was over when the
+    code location was loaded: a new one comes with the next reload, once a quarter.
+    """
+    return dg.StaticPartitionsDefinition(
+        [fold.key for fold in walk_windows.folds_of(settings, now)]
+    )
+
+
 def years_of(first: date, last: date) -> list[str]:
     """Keys of the year partitions that hold the days from ``first`` to ``last``."""
     return [str(year) for year in range(first.year, last.year + 1)]
@@ -162,3 +177,4 @@ SESSIONS = session_partitions(_SETTINGS)
 CHAINS = chain_partitions(_SETTINGS)
 #: What models and signals are of.
 SYMBOL = _SETTINGS.symbol
+WINDOWS = window_partitions(_SETTINGS, clock.utc_now())

@@ -11,6 +11,7 @@ import html
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -304,21 +305,7 @@ def _pricing(market: PayoffMarket, years: float) -> Callable[..., FloatArray]:
         return lambda spots, *others: price(np.maximum(spots - worth, 1e-6), *others)
     if not seen:
         return american.price
-
-    def with_dividends(
-        spots: FloatArray,
-        strike: float,
-        left: float,
-        rate: float,
-        paid: float,
-        vol: float,
-        right: str,
-    ) -> FloatArray:
-        return american.price_with_dividends(
-            spots, strike, left, rate, paid, vol, right, seen, preset="fast"
-        )
-
-    return with_dividends
+    return partial(american.price_with_dividends, dividends=seen, preset="fast")
 
 
 # --- Matplotlib ---------------------------------------------------------------------------------

@@ -19,7 +19,9 @@ from spy_assets_tests.graph import snapshot
 GRAPH = defs.resolve_asset_graph()
 ASSETS = sorted(GRAPH.materializable_asset_keys)
 #: Assets that write no table of their own.
-PAGES = {"signals/statistics", "evaluation/report"}
+PAGES = {"signals/statistics", "evaluation/report", "evaluation/walk_forward_report"}
+#: The one asset with a partition a fold.
+FOLDS = "evaluation/walk_forward"
 HEAVY = (
     "torch", "mlflow", "stable_baselines3", "gymnasium", "pandas", "matplotlib", "plotly",
     "yfinance", "exchange_calendars", "arch", "scipy", "pandera",
@@ -74,8 +76,12 @@ def test_the_graph_on_a_live_source_is_the_reviewed_one() -> None:
 def test_everything_on_a_live_source_ages() -> None:
     assets = json.loads(snapshot.LIVE.read_text())["assets"]
     ageless = {name for name, asset in assets.items() if not asset["fails_when_older_than"]}
-    # The mirror of the registry follows it; chains age where a source of them is set.
-    assert ageless == {"models/model_versions", "options/option_chain", "features/chain"}
+    # The mirror of the registry follows it; chains age where a source of them is set; a walk-forward
+    # is made when somebody asks for it.
+    assert ageless == {
+        "models/model_versions", "options/option_chain", "features/chain",
+        "evaluation/walk_forward", "evaluation/walk_forward_report",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("key", ASSETS, ids=lambda key: key.to_user_string())
@@ -203,4 +209,5 @@ def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() 
     assert {described[k]["partitions"] for k in chains} == {
         "session %Y-%m-%d Etc/GMT-2 x symbol SPY"
     }
+    assert {k for k, kind in kinds.items() if kind == "folds"} == {FOLDS}
     assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {"models/model_versions"}
