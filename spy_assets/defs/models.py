@@ -54,7 +54,7 @@ class TrainConfig(dg.Config):
     """How long to train; the settings' values where nothing is given."""
 
     preset: str = ""
-    """Name of the preset: sample, quick, full or seed."""
+    """Name of the preset: sample, quick, full, seed, fast, a2c or dqn."""
     timesteps: int = 0
     """Environment steps per seed; 0 takes the preset's."""
     seeds: int = 0
