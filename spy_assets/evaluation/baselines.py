@@ -4,10 +4,12 @@
     buy_and_hold            all capital in shares, first open to last close, with their spread,
                             dividends reinvested; ``buy_and_hold_price_only`` where they are unknown
     random_same_rate        entries and exits at the challenger's own rates, structure by chance
-    always_<structure>      the same structure whenever the account is flat
+    always_<structure>      the same structure whenever the account is flat, for every opening that the
+                            policy's actions have
 
-``always_iron_condor`` is the short-premium baseline: it is the only structure among the daily
-actions that receives a credit.
+Those of the last kind that receive a credit (:func:`short_premium`) are the ones to beat for a policy that
+sells options: they earn the premium for insurance without knowing anything. Among the daily actions
+that is ``always_iron_condor``.
 
 Baselines are what a naive trader would do, so no risk rule filters their entries; costs, exits and
 sizing are the same as the policy's. A policy must be worth its risk layer too.
@@ -15,7 +17,8 @@ sizing are the same as the policy's. A policy must be worth its risk layer too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Final
 
 import numpy as np
@@ -30,6 +33,7 @@ from spy_assets.evaluation.backtest import (
     entry_rate,
     run_policy,
 )
+from spy_assets.options.structures import legs_for, risk_profile
 from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD
 
 CASH: Final = "cash"
@@ -39,6 +43,10 @@ RANDOM: Final = "random_same_rate"
 DEFAULT_SEEDS: Final = (0, 1, 2, 3, 4)
 #: Half the quoted spread of SPY shares, dollars: it has been one cent wide since decimals (2001).
 SHARE_HALF_SPREAD: Final = 0.005
+_ALWAYS: Final = "always_"
+#: Whether a payoff is ever positive does not depend on where and when it is.
+_ANY_SPOT: Final = 400.0
+_ANY_EXPIRY: Final = date(2024, 1, 19)
 
 
 def run_baselines(
@@ -60,9 +68,30 @@ def run_baselines(
     if challenger is not None:
         results[RANDOM] = random_same_rate(venue, challenger, seeds=seeds)
     for action in ENTRIES:
-        name = f"always_{DAILY_ACTIONS[action].structure}"
+        name = f"{_ALWAYS}{DAILY_ACTIONS[action].structure}"
         results[name] = run_policy(venue, always(action), name=name)
     return results
+
+
+def short_premium(results: Mapping[str, BacktestResult]) -> dict[str, BacktestResult]:
+    """Pick the baselines that sell one structure for a credit, best first."""
+    sold = {
+        name: run
+        for name, run in results.items()
+        if name.startswith(_ALWAYS) and receives_credit(name.removeprefix(_ALWAYS))
+    }
+    return dict(sorted(sold.items(), key=lambda item: -item[1].daily.net_pnl))
+
+
+def receives_credit(structure: str) -> bool:
+    """Whether opening a structure brings a credit: its payoff at expiry is never above zero.
+
+    >>> from spy_assets.options.structures import STRUCTURES
+    >>> [name for name in STRUCTURES if receives_credit(name)]
+    ['short_call', 'short_put', 'bull_put_credit', 'bear_call_credit', 'iron_condor']
+    """
+    legs = legs_for(structure, _ANY_SPOT, _ANY_EXPIRY)
+    return bool(legs) and risk_profile(legs, [0.0] * len(legs)).max_profit <= 0.0
 
 
 def cash(venue: Venue) -> BacktestResult:

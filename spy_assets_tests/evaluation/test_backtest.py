@@ -6,8 +6,16 @@ import pytest
 
 from spy_assets.errors import ConfigError, NonFiniteOutput
 from spy_assets.evaluation import backtest
-from spy_assets.evaluation.baselines import always, buy_and_hold, random_entries, run_baselines
+from spy_assets.evaluation.baselines import (
+    always,
+    buy_and_hold,
+    random_entries,
+    receives_credit,
+    run_baselines,
+    short_premium,
+)
 from spy_assets.market.adjustment import forward_adjust
+from spy_assets.options.structures import STRUCTURES
 from spy_assets.simulator.actions import CLOSE, HOLD
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.market_path import MarketPath
@@ -136,6 +144,26 @@ def test_every_baseline_is_there() -> None:
         "cash", "buy_and_hold", "random_same_rate", "always_long_call", "always_long_put",
         "always_bull_call_debit", "always_bear_put_debit", "always_iron_condor",
     }  # fmt: skip
+
+
+def test_the_short_premium_baselines_are_those_that_receive_a_credit() -> None:
+    results = run_baselines(VENUE)
+    assert list(short_premium(results)) == ["always_iron_condor"]
+    sold = {
+        trade.structure for run in results.values() for trade in run.trades if trade.entry_value < 0
+    }
+    assert sold == {"iron_condor"}
+
+
+def test_payoffs_say_which_structures_receive_a_credit() -> None:
+    found = [name for name in STRUCTURES if receives_credit(name)]
+    assert found == [
+        "short_call",
+        "short_put",
+        "bull_put_credit",
+        "bear_call_credit",
+        "iron_condor",
+    ]
 
 
 def test_buy_and_hold_earns_the_market_less_the_spread() -> None:
