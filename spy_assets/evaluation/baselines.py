@@ -7,9 +7,9 @@
     always_<structure>      the same structure whenever the account is flat, for every opening that the
                             policy's actions have
 
-Those of the last kind that receive a credit (:func:`short_premium`) are the ones to beat for a policy that
-sells options: they earn the premium for insurance without knowing anything. Among the daily actions
-that is ``always_iron_condor``.
+Those of the last kind that receive a credit (:func:`short_premium`) are the ones to beat for a policy
+that sells options: they earn the premium for insurance without knowing anything. Among the daily
+actions that is ``always_iron_condor``.
 
 Baselines are what a naive trader would do, so no risk rule filters their entries; costs, exits and
 sizing are the same as the policy's. A policy must be worth its risk layer too.
