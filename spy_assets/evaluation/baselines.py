@@ -18,7 +18,6 @@ sizing are the same as the policy's. A policy must be worth its risk layer too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Final
 
 import numpy as np
@@ -33,7 +32,7 @@ from spy_assets.evaluation.backtest import (
     entry_rate,
     run_policy,
 )
-from spy_assets.options.structures import legs_for, risk_profile
+from spy_assets.evaluation.breakdown import receives_credit
 from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD
 
 CASH: Final = "cash"
@@ -44,9 +43,6 @@ DEFAULT_SEEDS: Final = (0, 1, 2, 3, 4)
 #: Half the quoted spread of SPY shares, dollars: it has been one cent wide since decimals (2001).
 SHARE_HALF_SPREAD: Final = 0.005
 _ALWAYS: Final = "always_"
-#: Whether a payoff is ever positive does not depend on where and when it is.
-_ANY_SPOT: Final = 400.0
-_ANY_EXPIRY: Final = date(2024, 1, 19)
 
 
 def run_baselines(
@@ -81,17 +77,6 @@ def short_premium(results: Mapping[str, BacktestResult]) -> dict[str, BacktestRe
         if name.startswith(_ALWAYS) and receives_credit(name.removeprefix(_ALWAYS))
     }
     return dict(sorted(sold.items(), key=lambda item: -item[1].daily.net_pnl))
-
-
-def receives_credit(structure: str) -> bool:
-    """Whether opening a structure brings a credit: its payoff at expiry is never above zero.
-
-    >>> from spy_assets.options.structures import STRUCTURES
-    >>> [name for name in STRUCTURES if receives_credit(name)]
-    ['short_call', 'short_put', 'bull_put_credit', 'bear_call_credit', 'iron_condor']
-    """
-    legs = legs_for(structure, _ANY_SPOT, _ANY_EXPIRY)
-    return bool(legs) and risk_profile(legs, [0.0] * len(legs)).max_profit <= 0.0
 
 
 def cash(venue: Venue) -> BacktestResult:

@@ -170,10 +170,10 @@ def _deflated(evidence: Evidence, level: float) -> Condition:
     if deflated is None or alone is None:
         return False, "no Sharpe ratio: daily returns do not vary"
     needed = evidence.sessions_needed
-    record = "no record long enough" if needed is None else f"{needed:,} sessions needed"
+    record = "no record would do" if needed is None else f"needs {needed:,} sessions"
     return deflated >= level, (
         f"deflated Sharpe probability {deflated:.3f} among {evidence.trials} trials, least {level:.3f} "
-        f"(alone {alone:.3f}, {record} of which there are {evidence.sessions})"
+        f"(alone {alone:.3f}; {record}, has {evidence.sessions})"
     )
 
 

@@ -31,7 +31,9 @@ from spy_assets.errors import ConfigError
 from spy_assets.evaluation.statistics import (
     DEFAULT_BLOCK,
     DEFAULT_RESAMPLES,
+    SESSIONS_PER_YEAR,
     Floats,
+    Interval,
     stationary_indices,
 )
 
@@ -139,6 +141,25 @@ def probabilistic_sharpe(returns: npt.ArrayLike, *, benchmark: float = 0.0) -> f
         return None
     error = math.sqrt(moments.variance_term / (moments.count - 1))
     return _NORMAL.cdf((moments.sharpe - benchmark) / error)
+
+
+def sharpe_interval(
+    returns: npt.ArrayLike, *, level: float = 0.95, periods: int = SESSIONS_PER_YEAR
+) -> Interval | None:
+    """Annual Sharpe ratio with its interval under skewed, fat-tailed returns (Mertens 2002).
+
+    ``None`` where :func:`probabilistic_sharpe` is. Autocorrelation is not in it.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"level {level} is no probability", hint="give a level such as 0.95")
+    moments = sharpe_moments(returns)
+    if moments is None or moments.variance_term <= 0:
+        return None
+    scale = math.sqrt(periods)
+    ratio = moments.sharpe * math.sqrt((moments.count - 1) / moments.count) * scale
+    error = math.sqrt(moments.variance_term / (moments.count - 1)) * scale
+    half = _NORMAL.inv_cdf(0.5 + level / 2) * error
+    return Interval(ratio, ratio - half, ratio + half, level)
 
 
 def minimum_track_record(

@@ -10,12 +10,10 @@ from spy_assets.evaluation.baselines import (
     always,
     buy_and_hold,
     random_entries,
-    receives_credit,
     run_baselines,
     short_premium,
 )
 from spy_assets.market.adjustment import forward_adjust
-from spy_assets.options.structures import STRUCTURES
 from spy_assets.simulator.actions import CLOSE, HOLD
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.market_path import MarketPath
@@ -153,17 +151,6 @@ def test_the_short_premium_baselines_are_those_that_receive_a_credit() -> None:
         trade.structure for run in results.values() for trade in run.trades if trade.entry_value < 0
     }
     assert sold == {"iron_condor"}
-
-
-def test_payoffs_say_which_structures_receive_a_credit() -> None:
-    found = [name for name in STRUCTURES if receives_credit(name)]
-    assert found == [
-        "short_call",
-        "short_put",
-        "bull_put_credit",
-        "bear_call_credit",
-        "iron_condor",
-    ]
 
 
 def test_buy_and_hold_earns_the_market_less_the_spread() -> None:
