@@ -53,7 +53,7 @@ th.text,td.text{text-align:left}.good{color:var(--good)}.bad{color:var(--bad)}
 display:block;height:100%}svg{width:100%;min-width:700px;height:auto}
 svg text{fill:var(--soft);font-size:12px}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(310px,1fr));gap:0 2rem}
-.cards thead{display:none}.cards td{white-space:normal}ol{padding-left:1.4rem}
+.cards thead{display:none}.cards td.text{white-space:normal}ol{padding-left:1.4rem}
 """
 
 

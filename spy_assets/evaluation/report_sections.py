@@ -181,8 +181,8 @@ def _trades(policy: BacktestResult, seed: int) -> list[tuple[str, str]]:
         ("mean holding time", days(found.mean_duration)),
         ("longest drawdown", days(equity.longest_drawdown)),
     ]
-    reason = escape(fill.reason or "")
-    answer = reason if fill.alpha is None else f"{fill.alpha:.2f} half-spreads from mid"
+    never = f"never, even at mid ({signed(fill.at_mid)})" if fill.at_mid <= 0 else "no spread paid"
+    answer = never if fill.alpha is None else f"{fill.alpha:.2f} half-spreads off mid"
     return [*rows, ("breaks even when filled", answer)]
 
 

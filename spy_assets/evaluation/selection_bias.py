@@ -334,6 +334,7 @@ def superior_ability(
     resamples: int = DEFAULT_RESAMPLES,
     mean_block: float = DEFAULT_BLOCK,
     studentize: bool = True,
+    counts: Floats | None = None,
 ) -> SuperiorAbility | None:
     """Test whether any candidate beats the benchmark, knowing how many were tried.
 
@@ -352,6 +353,8 @@ def superior_ability(
         Of the bootstrap.
     studentize
         Whether each lead is measured in its own standard error.
+    counts
+        Of :func:`resample_counts` with the same seed, where several tests share them.
 
     Returns
     -------
@@ -373,13 +376,30 @@ def superior_ability(
     # log(log(t)) of Hansen's threshold is negative below t = e, so that it needs three periods.
     hopeless = mean < -error * math.sqrt(2 * math.log(math.log(len(lead))))
     centres = (np.maximum(mean, 0.0), np.where(hopeless, 0.0, mean), mean)
-    drawn = _resampled_means(lead, seed, resamples, mean_block)
+    if counts is None:
+        counts = resample_counts(len(lead), seed=seed, resamples=resamples, mean_block=mean_block)
+    drawn = counts @ lead / len(lead)
     observed = mean / scale
     lower, consistent, upper = (
         float((((drawn - centre) / scale).max(axis=1) > observed.max()).mean())
         for centre in centres
     )
     return SuperiorAbility(lower, consistent, upper, int(varying[observed.argmax()]))
+
+
+def resample_counts(
+    periods: int,
+    *,
+    seed: int,
+    resamples: int = DEFAULT_RESAMPLES,
+    mean_block: float = DEFAULT_BLOCK,
+) -> Floats:
+    """How often each resample of the stationary bootstrap has each period, ``[resamples, periods]``."""
+    generator = np.random.default_rng(seed)
+    rows = stationary_indices(periods, resamples, mean_block, generator)
+    places = rows + np.arange(resamples)[:, None] * periods
+    drawn = np.bincount(places.ravel(), minlength=resamples * periods)
+    return np.asarray(drawn.reshape(resamples, periods), dtype=np.float64)
 
 
 def _leads(benchmark: Floats, candidates: Floats) -> Floats:
@@ -403,15 +423,6 @@ def _long_run_error(lead: Floats, restart: float) -> Floats:
         weight = (1 - share) * kept + share * wrapped
         variance = variance + 2 * weight * (away[:-lag] * away[lag:]).sum(axis=0) / count
     return np.asarray(np.sqrt(np.maximum(variance, 1e-300) / count), dtype=np.float64)
-
-
-def _resampled_means(lead: Floats, seed: int, resamples: int, mean_block: float) -> Floats:
-    """Means over resampled periods, shape ``[resamples, candidates]``, by how often each is drawn."""
-    generator = np.random.default_rng(seed)
-    rows = stationary_indices(len(lead), resamples, mean_block, generator)
-    places = rows + np.arange(resamples)[:, None] * len(lead)
-    drawn = np.bincount(places.ravel(), minlength=resamples * len(lead)).reshape(resamples, -1)
-    return np.asarray(drawn @ lead / len(lead), dtype=np.float64)
 
 
 # ------------------------------------------------------------------------------- parts

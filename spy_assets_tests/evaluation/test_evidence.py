@@ -11,7 +11,7 @@ from spy_assets.evaluation.backtest import BacktestResult
 from spy_assets.evaluation.evidence import Evidence, conditions, gather_evidence
 from spy_assets.evaluation.gate import promotion_gate
 from spy_assets.evaluation.seed_spread import seed_spread
-from spy_assets.evaluation.selection_bias import deflated_sharpe
+from spy_assets.evaluation.selection_bias import deflated_sharpe, superior_ability
 from spy_assets_tests.evaluation.runs import CASH, result
 
 GOOD = result(8.0)
@@ -74,6 +74,17 @@ def test_a_better_baseline_is_named_however_many_trials_there_are() -> None:
 def test_baselines_that_are_no_better_do_not_add_up_to_one() -> None:
     rivals = CASH | {f"always_{k}": result(8.0, seed=50 + k) for k in range(12)}
     assert failed(gather_evidence(GOOD, rivals)) == []
+
+
+def test_each_baseline_has_the_p_value_of_being_unbeaten() -> None:
+    rivals = CASH | {"weak": result(-9.0, seed=3), "strong": result(7.0, seed=4), "same": GOOD}
+    found = gather_evidence(GOOD, rivals).p_against
+    weak, strong = found["weak"], found["strong"]
+    assert weak is not None
+    assert strong is not None
+    assert weak < 0.01 < 0.1 < strong
+    assert found["same"] is None  # nothing differs
+    assert found["cash"] == superior_ability(np.zeros(60), GOOD.daily_pnl, seed=0).consistent  # type: ignore[union-attr]
 
 
 def test_the_best_of_a_noisy_crowd_is_not_superior() -> None:
