@@ -18,7 +18,7 @@ from spy_assets.evaluation.backtest import BacktestResult
 from spy_assets.evaluation.breakdown import Regimes
 from spy_assets.evaluation.chart import equity_chart
 from spy_assets.evaluation.gate import GateRow, GateVerdict
-from spy_assets.evaluation.html import dollars, interval_cell, signed, table
+from spy_assets.evaluation.markup import dollars, shown_interval, signed, table
 from spy_assets.evaluation.report_sections import groups, monthly, next_steps, numbers
 from spy_assets.evaluation.statistics import Interval, bootstrap_means
 from spy_assets.sessions import require_aware
@@ -29,7 +29,7 @@ DISCLAIMER: Final = (
     "Research output, not investment advice. Options can lose their whole premium, and more when "
     "sold. Simulated results are no promise of future ones."
 )
-_SURFACE: Final = (
+SURFACE_NOTE: Final = (
     "Option prices, entries and exits come from a volatility surface made of VIX, with modelled "
     "spreads; no market quoted them."
 )
@@ -147,7 +147,7 @@ def _unbeaten(
 def _notes(facts: ReportFacts, verdict: GateVerdict | None, unbeaten: Sequence[str]) -> str:
     notes = list(facts.notices)
     if facts.surface_priced:
-        notes.append(_SURFACE)
+        notes.append(SURFACE_NOTE)
     if unbeaten:
         notes.append(f"Not shown to beat over these sessions: {', '.join(unbeaten)}.")
     if verdict is not None and verdict.notice:
@@ -181,7 +181,7 @@ def _comparison_row(run: BacktestResult, mean: Interval, lead: Interval | None) 
         signed(run.daily.net_pnl),
         signed(mean.estimate),
         f"{mean.low:,.2f} to {mean.high:,.2f}",
-        interval_cell(lead),
+        shown_interval(lead),
         f"{run.daily.sharpe:.2f}",
         f"{run.daily.max_drawdown:.1%}",
         str(run.trade_count),
@@ -207,8 +207,8 @@ def _gate_table(rows: Sequence[GateRow]) -> str:
     cells = [
         [
             escape(row.strategy),
-            interval_cell(row.mean_daily),
-            interval_cell(row.difference),
+            shown_interval(row.mean_daily),
+            shown_interval(row.difference),
         ]
         for row in rows
     ]

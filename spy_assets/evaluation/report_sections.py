@@ -10,18 +10,17 @@ from spy_assets.evaluation.backtest import BacktestResult
 from spy_assets.evaluation.baselines import BUY_AND_HOLD, PRICE_ONLY
 from spy_assets.evaluation.break_even import break_even_of_trades
 from spy_assets.evaluation.breakdown import GroupProfit, Regimes, breakdowns
-from spy_assets.evaluation.html import (
+from spy_assets.evaluation.improvement import recommendations
+from spy_assets.evaluation.markup import (
     DASH,
     days,
-    interval_cell,
     number,
     percent,
-    rate_cell,
+    rate,
+    shown_interval,
     signed,
     table,
-    toned,
 )
-from spy_assets.evaluation.improvement import recommendations
 from spy_assets.evaluation.returns_metrics import (
     aggregate_returns,
     benchmark_metrics,
@@ -171,8 +170,8 @@ def _trades(policy: BacktestResult, seed: int) -> list[tuple[str, str]]:
     equity = equity_metrics_of(policy)
     fill = break_even_of_trades(policy.trades)
     rows = [
-        ("win rate, 95%", rate_cell(found.win_rate)),
-        ("mean a trade, 95%", interval_cell(found.average_pnl)),
+        ("win rate, 95%", rate(found.win_rate)),
+        ("mean a trade, 95%", shown_interval(found.average_pnl)),
         ("best, worst of risk", f"{percent(found.best)}, {percent(found.worst)}"),
         ("average win over average loss", number(found.risk_reward)),
         ("profit factor", number(found.profit_factor)),
@@ -187,7 +186,7 @@ def _trades(policy: BacktestResult, seed: int) -> list[tuple[str, str]]:
 
 
 def _change(value: float | None) -> str:
-    return DASH if value is None else toned(value, percent(value))
+    return DASH if value is None else signed(value, percent(value))
 
 
 def _group_row(dimension: str, group: GroupProfit) -> Sequence[str]:
@@ -196,6 +195,6 @@ def _group_row(dimension: str, group: GroupProfit) -> Sequence[str]:
         escape(group.value),
         str(group.trades),
         signed(group.net_pnl),
-        interval_cell(group.mean),
-        rate_cell(group.win_rate),
+        shown_interval(group.mean),
+        rate(group.win_rate),
     )

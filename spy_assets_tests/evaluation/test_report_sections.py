@@ -9,7 +9,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from spy_assets.evaluation import html
+from spy_assets.evaluation import markup
 from spy_assets.evaluation import report_sections as sections
 from spy_assets.evaluation.backtest import BacktestResult
 from spy_assets.evaluation.statistics import Interval
@@ -80,7 +80,7 @@ def test_groups_name_their_dimension_once() -> None:
         ["structure", "butterfly", "1", "7.00"],
         ["", "long_call", "2", "0.00"],
     ]
-    assert rows[1][4] == html.DASH
+    assert rows[1][4] == markup.DASH
 
 
 def test_steps_are_listed_and_say_what_is_not_proven() -> None:
@@ -93,14 +93,14 @@ def test_steps_are_listed_and_say_what_is_not_proven() -> None:
 @pytest.mark.parametrize(
     ("made", "text"),
     [
-        (html.dollars(-0.001), "0.00"),
-        (html.dollars(-1234.5), "-1,234.50"),
-        (html.percent(-0.0001, 1), "0.0%"),
-        (html.percent(None), html.DASH),
-        (html.number(1234.567, 1), "1,234.6"),
-        (html.days(timedelta(hours=36)), "1.5 days"),
-        (html.rate_cell(Interval(0.5, 0.25, 0.75, 0.95)), "50% (25% to 75%)"),
-        (html.interval_cell(None), html.DASH),
+        (markup.dollars(-0.001), "0.00"),
+        (markup.dollars(-1234.5), "-1,234.50"),
+        (markup.percent(-0.0001, 1), "0.0%"),
+        (markup.percent(None), markup.DASH),
+        (markup.number(1234.567, 1), "1,234.6"),
+        (markup.days(timedelta(hours=36)), "1.5 days"),
+        (markup.rate(Interval(0.5, 0.25, 0.75, 0.95)), "50% (25% to 75%)"),
+        (markup.shown_interval(None), markup.DASH),
     ],
 )
 def test_cells_have_no_negative_zero_and_no_unknown_number(made: str, text: str) -> None:
@@ -111,4 +111,4 @@ def test_cells_have_no_negative_zero_and_no_unknown_number(made: str, text: str)
     ("value", "tone"), [(1.0, "good"), (-1.0, "bad"), (-0.001, "soft"), (0.0, "soft")]
 )
 def test_colours_follow_what_is_shown(value: float, tone: str) -> None:
-    assert html.signed(value).startswith(f'<span class="{tone}">')
+    assert markup.signed(value).startswith(f'<span class="{tone}">')
