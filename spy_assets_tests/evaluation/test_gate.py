@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from spy_assets.errors import ConfigError
+from spy_assets.evaluation.backtest import Venue, run_policy
+from spy_assets.evaluation.baselines import run_baselines
 from spy_assets.evaluation.gate import GateVerdict, evaluation_rows, promotion_gate
 from spy_assets.evaluation.seed_spread import seed_spread
+from spy_assets_tests.evaluation.markets import random_walk
+from spy_assets_tests.evaluation.policies import random_policy
 from spy_assets_tests.evaluation.runs import CASH, SESSIONS, TRADED, result
 
 
@@ -153,3 +157,30 @@ def test_a_run_that_never_moves_has_no_evidence_and_is_refused() -> None:
     verdict = promotion_gate(CASH["cash"], None, CASH, bootstrap=False)
     assert not verdict.accepted
     assert "daily returns do not vary" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "band"),
+    [(7, 3, "CONTINUE"), (6, 4, "REFINE"), (4, 6, "MAJOR"), (0, 0, None)],
+)
+def test_the_seeds_own_bands(wins: int, losses: int, band: str | None) -> None:
+    trades = tuple(replace(TRADED[0], pnl=1.0) for _ in range(wins))
+    trades += tuple(replace(TRADED[0], pnl=-1.0) for _ in range(losses))
+    verdict = promotion_gate(
+        replace(result(1.0), trades=trades), None, CASH, bootstrap=True, min_trades=0
+    )
+    assert verdict.seed_band == band
+
+
+def test_no_noise_policy_on_a_random_walk_passes_the_gate() -> None:
+    """A dozen quick ones; the hundred that were trained are in test_noise_market.py."""
+    accepted = []
+    for market in range(3):
+        venue = Venue(random_walk(100 + market))
+        for number in range(4):
+            challenger = run_policy(venue, random_policy(np.random.default_rng(number)))
+            rivals = run_baselines(venue, challenger, seeds=(0, 1))
+            verdict = promotion_gate(challenger, None, rivals, bootstrap=True, trials=4)
+            accepted.append(verdict.basis)
+    assert len(accepted) == 12
+    assert "gate" not in accepted

@@ -19,15 +19,14 @@ from spy_assets.evaluation.backtest import (
     Mask,
     Observation,
     Venue,
-    greedy,
     run_policy,
 )
 from spy_assets.evaluation.baselines import run_baselines
 from spy_assets.evaluation.gate import GateVerdict, promotion_gate
-from spy_assets.simulator.actions import N_ACTIONS, DailyAction
-from spy_assets.simulator.daily import N_OBSERVATION
+from spy_assets.simulator.actions import DailyAction
 from spy_assets.simulator.market_path import MarketPath
 from spy_assets_tests.evaluation.markets import random_walk
+from spy_assets_tests.evaluation.policies import random_policy
 
 pytestmark = pytest.mark.slow
 
@@ -45,18 +44,6 @@ class Judged:
     trained_pnl: float
     run: BacktestResult
     verdict: GateVerdict
-
-
-def random_policy(generator: np.random.Generator) -> Act:
-    """A policy that is linear in the observation, with random weights."""
-    weights = generator.normal(0, 2, size=(N_OBSERVATION, N_ACTIONS))
-
-    def probabilities(observation: Observation, mask: Mask) -> np.ndarray:
-        scores = (observation - 0.5) @ weights
-        odds = np.where(mask, np.exp(scores - scores.max()), 0.0)
-        return np.asarray(odds / odds.sum())
-
-    return greedy(probabilities)
 
 
 def trained_agent(venue: Venue, generator: np.random.Generator) -> tuple[float, Act]:
