@@ -22,7 +22,6 @@ from spy_assets.evaluation.markup import dollars, shown_interval, signed, table
 from spy_assets.evaluation.report_sections import groups, monthly, next_steps, numbers
 from spy_assets.evaluation.statistics import Interval, bootstrap_means
 from spy_assets.sessions import require_aware
-from spy_assets.simulator.actions import DAILY_ACTIONS
 from spy_assets.simulator.kernel import Trade
 
 DISCLAIMER: Final = (
@@ -220,12 +219,12 @@ def _decisions(policy: BacktestResult) -> str:
     total = max(1, sum(counts.values()))
     rows = [
         [
-            spec.action.name,
+            escape(name),
             str(counts[number]),
             f"{counts[number] / total:.1%}",
             f'<div class=bar><i style="width:{100 * counts[number] / total:.1f}%"></i></div>',
         ]
-        for number, spec in DAILY_ACTIONS.items()
+        for number, name in enumerate(policy.actions.names)
     ]
     return table(("action", "times", "share", ""), rows, text={0, 3})
 

@@ -78,7 +78,7 @@ def test_the_page_says(page: str, text: str) -> None:
 
 
 def test_every_strategy_has_a_curve(page: str) -> None:
-    assert page.count("<polyline") == 9
+    assert page.count("<polyline") == 16
     assert "nan" not in page
 
 
