@@ -260,6 +260,8 @@ def _gate_check(verdict: "GateVerdict") -> dg.AssetCheckResult:
             "basis": verdict.basis,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
             "not_beaten": ", ".join(verdict.unbeaten) or "none",
+            "win_rate_band": verdict.band.words if verdict.band else "no trades",
+            "evidence": dg.MetadataValue.json(verdict.evidence.metrics),
         },
     )
 
