@@ -10,6 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spy_assets.warehouse.agent_tables import (
+    ENSEMBLE_WEIGHTS,
+    HYPERPARAMETERS,
+    PREFERENCES,
+    REWARD_MODELS,
+)
 from spy_assets.warehouse.option_tables import CHAIN_FEATURES, CHAIN_QUOTES
 
 SYSTEM_COLUMNS: Mapping[str, str] = {
@@ -288,6 +294,24 @@ _MODELS = (
         _LAKE,
         ("metrics", JSON, "Numbers that the gate saw, JSON object."),
     ),
+    _spec(
+        "models.ensemble_weights",
+        "window_end member",
+        "Weights of the ensemble's members, and how it did with them.",
+        *ENSEMBLE_WEIGHTS,
+    ),
+    _spec(
+        "models.reward_models",
+        "window_end",
+        "Rewards learnt from preferences, with their held-out accuracy.",
+        *REWARD_MODELS,
+    ),
+    _spec(
+        "models.hyperparameters",
+        "window_end algorithm",
+        "Best hyper-parameters of each search, and how many were tried.",
+        *HYPERPARAMETERS,
+    ),
 )
 
 _LEDGER = (
@@ -373,6 +397,14 @@ _LEDGER = (
         ("rule_label", "VARCHAR", "Label by the rule-based grader."),
         ("spot_entry", "DOUBLE", "Underlying at entry, USD."),
         ("spot_exit", "DOUBLE", "Underlying at exit, USD."),
+    ),
+    _spec(
+        "ledger.preferences",
+        "preference_id",
+        "Which of two trades a person called the better one.",
+        _SYMBOL,
+        _EVENT,
+        *PREFERENCES,
     ),
 )
 
