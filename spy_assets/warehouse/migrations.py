@@ -37,6 +37,12 @@ def _chains(cursor: duckdb.DuckDBPyConnection) -> None:
         create_table(cursor, TABLES[name])
 
 
+def _walk_forward(cursor: duckdb.DuckDBPyConnection) -> None:
+    for name, spec in TABLES.items():
+        if name.startswith("evaluation.walk_forward"):
+            create_table(cursor, spec)
+
+
 def _agents(cursor: duckdb.DuckDBPyConnection) -> None:
     for name in (
         "ledger.preferences",
@@ -51,7 +57,8 @@ def _agents(cursor: duckdb.DuckDBPyConnection) -> None:
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "initial tables and views", _initial),
     Migration(2, "option chains", _chains),
-    Migration(3, "preferences, ensembles, rewards and searches", _agents),
+    Migration(3, "walk-forward results", _walk_forward),
+    Migration(4, "preferences, ensembles, rewards and searches", _agents),
 )
 
 

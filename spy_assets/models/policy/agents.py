@@ -180,13 +180,25 @@ class _Stopper(BaseCallback):
 
 
 def packed(value: Any) -> Any:
-    """Copy nested state, arrays as tensors, so that it can be stored and read without running code."""
+    """Copy nested state, arrays as tensors, so that it can be stored and read without running code.
+
+    Records become their bytes, which :func:`unpacked` takes back.
+    """
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy())
+        copy = np.ascontiguousarray(value).copy()
+        return torch.from_numpy(copy if copy.dtype.names is None else copy.view(np.uint8))
     if isinstance(value, dict):
         return {key: packed(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [packed(inner) for inner in value]
     return value
+
+
+def unpacked(stored: Mapping[str, torch.Tensor], like: Mapping[str, Array]) -> dict[str, Array]:
+    """Give packed arrays back with the types and shapes of ``like``."""
+    return {
+        name: stored[name].numpy().view(array.dtype).reshape(array.shape)
+        for name, array in like.items()
+    }

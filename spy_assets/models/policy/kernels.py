@@ -24,19 +24,33 @@ Flags = npt.NDArray[np.bool_]
 
 
 @kernel
-def _log_softmax(logits: Any, allowed: Any, out: Any) -> None:
-    """Logarithms of the probabilities over the allowed actions; -infinity for the others."""
+def through_tanh(output: Floats, slope: Floats) -> None:
+    """Turn derivatives by ``tanh(z)`` into derivatives by z, in place; both flat."""
+    for i in range(output.shape[0]):
+        slope[i] *= np.float32(1.0) - output[i] * output[i]
+
+
+@kernel
+def through_relu(output: Floats, slope: Floats) -> None:
+    """Turn derivatives by ``max(z, 0)`` into derivatives by z, in place; both flat."""
+    for i in range(output.shape[0]):
+        slope[i] = slope[i] if output[i] > np.float32(0.0) else np.float32(0.0)
+
+
+@kernel
+def _softmax(logits: Any, allowed: Any, chances: Any) -> float:
+    """Probabilities over the allowed actions; gives what is taken from logits for logarithms."""
     peak = np.float32(-np.inf)
     for k in range(logits.shape[0]):
         if allowed[k] and logits[k] > peak:
             peak = logits[k]
     total = np.float32(0.0)
     for k in range(logits.shape[0]):
-        if allowed[k]:
-            total += math.exp(logits[k] - peak)
-    shift = peak + math.log(total)
+        chances[k] = math.exp(logits[k] - peak) if allowed[k] else np.float32(0.0)
+        total += chances[k]
     for k in range(logits.shape[0]):
-        out[k] = logits[k] - shift if allowed[k] else np.float32(-np.inf)
+        chances[k] /= total
+    return float(peak + math.log(total))
 
 
 @kernel
@@ -56,16 +70,16 @@ def sample_actions(
     """
     row = np.empty(logits.shape[1], dtype=np.float32)
     for i in range(logits.shape[0]):
-        _log_softmax(logits[i], masks[i], row)
+        shift = _softmax(logits[i], masks[i], row)
         reached, chosen = 0.0, -1
         for k in range(row.shape[0]):
             if masks[i, k]:
                 chosen = k  # the last allowed one, should rounding leave the sum below the draw
-                reached += math.exp(row[k])
+                reached += row[k]
                 if uniform[i] < reached:
                     break
         actions[i] = chosen
-        log_probs[i] = row[chosen]
+        log_probs[i] = logits[i, chosen] - shift
 
 
 @kernel
@@ -177,24 +191,19 @@ def ppo_loss(
     for i in range(count):
         at = index[i]
         allowed, action = masks[at], actions[at]
-        _log_softmax(logits[i], allowed, row)
-        entropy = 0.0
+        shift = _softmax(logits[i], allowed, row)
+        entropy = shift
         for k in range(width):
-            if allowed[k]:
-                entropy -= math.exp(row[k]) * row[k]
+            entropy -= row[k] * logits[i, k]
         advantage = (advantages[at] - mean) / deviation
-        log_ratio = float(row[action] - old_log_probs[at])
+        log_ratio = logits[i, action] - shift - old_log_probs[at]
         ratio = math.exp(log_ratio)
         gain, bounded = advantage * ratio, advantage * min(max(ratio, low), high)
         slope = -gain * share if gain <= bounded else 0.0
         for k in range(width):
-            if allowed[k]:
-                chance = math.exp(row[k])
-                drawn = slope if k == action else 0.0
-                pull = entropy_weight * share * chance * (row[k] + entropy)
-                d_logits[i, k] = drawn - slope * chance + pull
-            else:
-                d_logits[i, k] = 0.0
+            pull = entropy_weight * share * (logits[i, k] - shift + entropy)
+            d_logits[i, k] = row[k] * (pull - slope)
+        d_logits[i, action] += slope
         error = float(values[i] - returns[at])
         d_values[i] = 2.0 * value_weight * share * error
         figures[0] -= min(gain, bounded) * share

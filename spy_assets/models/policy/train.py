@@ -32,7 +32,7 @@ from spy_assets.simulator.market_path import MarketPath
 
 if TYPE_CHECKING:
     from spy_assets.models.policy.agents import Agent
-    from spy_assets.models.policy.copies import EnvironmentCopies
+    from spy_assets.simulator.vector_env import DailyVecEnv
 
 Progress = Callable[[float, str], None]
 Stop = Callable[[], bool]
@@ -65,11 +65,13 @@ class Trading:
             book=book,
         )
 
-    def copies(self, book: PathBook, count: int, episode_length: int) -> EnvironmentCopies:
+    def copies(self, book: PathBook, count: int, episode_length: int | None) -> DailyVecEnv:
         """Make a vector environment of ``count`` accounts over the path of ``book``."""
-        from spy_assets.models.policy.copies import EnvironmentCopies
+        from spy_assets.simulator.vector_env import DailyVecEnv
 
-        return EnvironmentCopies([self.environment(book, episode_length) for _ in range(count)])
+        return DailyVecEnv(
+            book, count, episode_length=episode_length, rules=self.rules, capital=self.capital
+        )
 
 
 @dataclass(frozen=True)
@@ -304,8 +306,10 @@ class _Trainer:
         """Go on from :meth:`state`."""
         import torch
 
+        from spy_assets.models.policy.agents import unpacked
+
         self.agent.restore(state["agent"])
-        self.copies.restore(state["environments"])
+        self.copies.restore(unpacked(state["environments"], like=self.copies.state()))
         self.running = state["running"].numpy()
         self.curve = [dict(row) for row in state["curve"]]
         kind, keys, *rest = state["numpy_random"]
