@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,12 @@ if TYPE_CHECKING:
     from spy_assets.features.contracts import ObservationContract
     from spy_assets.models.outcomes.records import Outcomes
     from spy_assets.models.preference.pairs import ComparedPairs, Preference
+    from spy_assets.models.preference.reward_model import RewardModel
     from spy_assets.models.preference.trades import ClosedTrade
+    from spy_assets.models.search.study import SearchResult
     from spy_assets.settings import Settings
+    from spy_assets.simulator.daily import DailySimulator
+    from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse
 
 PREFERENCES = "ledger.preferences"
@@ -92,3 +97,87 @@ def answered_pairs(lake: Warehouse, settings: Settings, session: date) -> Compar
     trades = closed_trades(ledger(lake, settings, moment))
     said = preferences(lake, settings, moment)
     return compared_pairs(said, trades, settings.risk.capital)
+
+
+def reward_of(settings: Settings, pairs: ComparedPairs, l2: float = 1.0) -> RewardModel:
+    """The reward fitted to some answers, for the settings' account."""
+    from spy_assets.models.preference.reward_model import fit_reward_model
+
+    return fit_reward_model(pairs, capital=settings.risk.capital, l2=l2)
+
+
+def reward_row(
+    settings: Settings, session: date, pairs: ComparedPairs, l2: float
+) -> dict[str, Any]:
+    """The row of ``models.reward_models``."""
+    from spy_assets.evaluation.statistics import wilson_interval
+    from spy_assets.models.preference.reward_model import held_out_accuracy
+
+    model = reward_of(settings, pairs, l2)
+    held = held_out_accuracy(pairs, capital=settings.risk.capital, l2=l2)
+    interval = wilson_interval(held.correct, held.total) if held.total else None
+    return {
+        "window_end": session,
+        "pairs": len(pairs),
+        "skipped": pairs.skipped,
+        "lost": pairs.lost,
+        "held_out": held.total,
+        "correct": held.correct,
+        "accuracy": held.accuracy,
+        "ci_low": None if interval is None else interval.low,
+        "ci_high": None if interval is None else interval.high,
+        "l2": l2,
+        "per_feature": json.dumps(model.per_feature(), sort_keys=True),
+        "payload": model.to_json(),
+        "available_at": decision_time(session),
+        "source": settings.source,
+    }
+
+
+def likes(row: Mapping[str, Any]) -> dict[str, float]:
+    """Log odds per feature of a row of ``models.reward_models``."""
+    found: dict[str, float] = json.loads(row["per_feature"])
+    return found
+
+
+def accuracy_words(row: Mapping[str, Any]) -> str:
+    """How well answers are foretold, and whether that is more than a coin."""
+    if row["accuracy"] is None:
+        return "too few answers to hold any out"
+    low, high = row["ci_low"], row["ci_high"]
+    told = "better than a coin" if low > 0.5 else "no better than a coin"
+    return f"{row['accuracy']:.0%} of {row['held_out']} ({low:.0%} to {high:.0%}): {told}"
+
+
+def fresh_account(settings: Settings, path: MarketPath) -> Callable[[], DailySimulator]:
+    """Makes accounts of the settings over a path, with one book of prices for all of them."""
+    from spy_assets.defs import account
+    from spy_assets.simulator.daily import DailySimulator
+
+    own = account.trading(settings)
+    book = own.book(path)
+    return lambda: DailySimulator(path, rules=own.rules, capital=own.capital, book=book)
+
+
+def search_row(
+    settings: Settings, session: date, found: SearchResult, path: MarketPath, snapshot: int
+) -> dict[str, Any]:
+    """The row of ``models.hyperparameters``."""
+    from spy_assets.models.policy.train import path_digest
+
+    return {
+        "window_end": session,
+        "algorithm": found.base.algorithm,
+        "trials": found.trials,
+        "complete": found.complete,
+        "pruned": found.pruned,
+        "failed": found.failed,
+        "best_pnl": found.best_pnl,
+        "base_pnl": found.base_pnl,
+        "params": json.dumps(found.best_params, sort_keys=True),
+        "config": json.dumps(found.best.hyperparameters(), sort_keys=True),
+        "dataset_digest": path_digest(path),
+        "lake_snapshot": snapshot,
+        "available_at": decision_time(session),
+        "source": settings.source,
+    }

@@ -52,6 +52,21 @@ HYPERPARAMETERS: tuple[Column, ...] = (
     ("lake_snapshot", "BIGINT", "Snapshot id of the lake that was read."),
 )
 
+#: One row per window.
+REGIME_ROUTING: tuple[Column, ...] = (
+    ("window_end", "DATE", "Session that the window ends with: its partition."),
+    ("better", "BOOLEAN", "True only if the whole interval of the lead lies above zero."),
+    ("lead", "DOUBLE", "Mean daily P&L of routing less that of one policy seeing the regime, USD."),
+    ("ci_low", "DOUBLE", "Lower end of the lead's 95 % interval, USD."),
+    ("ci_high", "DOUBLE", "Upper end of it, USD."),
+    ("routed_pnl", "DOUBLE", "Net P&L of routing on the validation window, USD."),
+    ("single_pnl", "DOUBLE", "Net P&L of the one policy there, USD."),
+    ("policies", "VARCHAR", "Regime -> registered version of its policy, JSON object."),
+    ("sessions", "VARCHAR", "Regime -> training sessions, JSON object."),
+    ("by_regime", "VARCHAR", "Regime -> judged sessions and summed difference, JSON object."),
+    ("lake_snapshot", "BIGINT", "Snapshot id of the lake that was read."),
+)
+
 #: One row per pair and person.
 PREFERENCES: tuple[Column, ...] = (
     ("preference_id", "VARCHAR", "Hash of the two trades, in any order, and the person."),

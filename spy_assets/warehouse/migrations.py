@@ -48,6 +48,7 @@ def _agents(cursor: duckdb.DuckDBPyConnection) -> None:
         "ledger.preferences",
         "models.ensemble_weights",
         "models.reward_models",
+        "models.regime_routing",
         "models.hyperparameters",
     ):
         create_table(cursor, TABLES[name])

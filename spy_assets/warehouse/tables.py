@@ -14,6 +14,7 @@ from spy_assets.warehouse.agent_tables import (
     ENSEMBLE_WEIGHTS,
     HYPERPARAMETERS,
     PREFERENCES,
+    REGIME_ROUTING,
     REWARD_MODELS,
 )
 from spy_assets.warehouse.evaluation_tables import (
@@ -311,6 +312,12 @@ _MODELS = (
         "window_end",
         "Rewards learnt from preferences, with their held-out accuracy.",
         *REWARD_MODELS,
+    ),
+    _spec(
+        "models.regime_routing",
+        "window_end",
+        "Whether a policy per regime was better than one that sees the regime.",
+        *REGIME_ROUTING,
     ),
     _spec(
         "models.hyperparameters",

@@ -80,6 +80,7 @@ def test_a_failing_migration_leaves_no_trace(warehouse: Warehouse):
                 "ledger.preferences",
                 "models.ensemble_weights",
                 "models.reward_models",
+                "models.regime_routing",
                 "models.hyperparameters",
             },
         ),
