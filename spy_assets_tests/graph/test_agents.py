@@ -35,8 +35,23 @@ SHORT = {"seeds": 1, "episode_length": 30}
 
 @pytest.fixture
 def court(tmp_path: Path) -> Court:
-    court = Court.sit(tmp_path, drift=0.003)
+    return sit(tmp_path)
+
+
+def sit(home: Path) -> Court:
+    court = Court.sit(home, drift=0.003)
     assert court.registry.versions().is_empty()  # its database is made by the first to ask for it
+    return court
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Court:
+    """A policy with a ledger of what it did; tests only add what others do not look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPY_ENV_FILE", "/nonexistent/.env")
+        court = sit(tmp_path_factory.mktemp("taught"))
+        seat(court, court.days[-1])
+        live(court, court.days[-1])
     return court
 
 
@@ -111,17 +126,16 @@ def runs_of(court: Court, model: str = "ppo_daily") -> pl.DataFrame:
 # ---------------------------------------------------------------- outcomes
 
 
-def test_outcomes_make_a_challenger_of_the_window_s_policy(court: Court) -> None:
-    window = court.days[-1]
-    seat(court, window)
-    rollout, cut = live(court, window), windows(court, window)
-    taught = sum(trade.exit_time <= decision_time(cut.train_end) for trade in rollout.trades)
-    assert 20 < taught < len(rollout.trades)
-    told = run(court, agents.outcome_finetune, window)
-    assert (told["version"], told["from_version"], told["outcomes"]) == ("2", "1", taught)
+def test_outcomes_make_a_challenger_of_the_window_s_policy(taught: Court) -> None:
+    window = taught.days[-1]
+    cut, rows = windows(taught, window), taught.rows("ledger.outcomes")
+    known = rows.filter(pl.col("exit_session") <= cut.train_end).height
+    assert 20 < known < rows.height
+    told = run(taught, agents.outcome_finetune, window)
+    assert (told["from_version"], told["outcomes"]) == ("1", known)
     assert told["kl"] > 0
     assert "than the version that it came from" in told["verdict"]
-    base, tuned = runs_of(court).iter_rows(named=True)
+    base, tuned = (version_row(taught, name) for name in ("1", told["version"]))
     assert (tuned["train_end"], tuned["policy_hash"] != base["policy_hash"]) == (
         cut.train_end,
         True,
@@ -130,43 +144,34 @@ def test_outcomes_make_a_challenger_of_the_window_s_policy(court: Court) -> None
     assert (kept["finetuned_from"], kept["finetuned_by"], kept["finetune_beta"]) == (
         "1", "outcomes", 0.25,
     )  # fmt: skip
-    assert court.registry.alias("challenger") == "2"
-    net = court.registry.load("2")
-    assert net.weights.policy_hash == tuned["policy_hash"]
+    assert taught.registry.alias("challenger") == told["version"]
+    assert taught.registry.load(told["version"]).weights.policy_hash == tuned["policy_hash"]
 
 
-def test_the_same_outcomes_make_the_same_version_again(court: Court) -> None:
-    window = court.days[-1]
-    seat(court, window)
-    live(court, window)
-    first, again = (run(court, agents.outcome_finetune, window) for _ in range(2))
-    assert first["version"] == again["version"] == "2"
-    assert (first["inserted"], again["inserted"]) == (1, 0)
+def version_row(court: Court, version: str) -> dict[str, Any]:
+    return runs_of(court).filter(pl.col("version") == version).row(0, named=True)
 
 
-def test_the_gate_judges_what_was_learnt_from_outcomes(court: Court) -> None:
-    window = court.days[-1]
-    seat(court, window)
-    live(court, window)
-    run(court, agents.outcome_finetune, window)
-    decided = court.judge(window)
-    assert decided["version"] == "2"
+def test_the_same_outcomes_make_the_same_version_and_the_gate_judges_it(taught: Court) -> None:
+    window = taught.days[-1]
+    first, again = (run(taught, agents.outcome_finetune, window) for _ in range(2))
+    assert first["version"] == again["version"] != "1"
+    assert again["inserted"] == 0
+    decided = taught.judge(window)
+    assert decided["version"] == first["version"]
     assert decided["basis"] in ("gate", "bootstrap", "refused")
 
 
-def test_outcomes_of_the_judged_sessions_teach_nothing(court: Court) -> None:
-    window = court.days[-1]
-    seat(court, window)
-    start = windows(court, window).path.sessions[windows(court, window).validation_start]
-    rollout = live(court, window)
-    court_rows = court.rows("ledger.outcomes")
-    late = court_rows.filter(pl.col("exit_session") >= start)
-    assert 0 < late.height < court_rows.height == len(rollout.trades)
-    before = run(court, agents.outcome_finetune, window)
-    write(court.settings, "ledger.outcomes", [
-        row | {"pnl": 9.0, "pnl_pct": 0.9} for row in late.drop("ingested_at").iter_rows(named=True)
-    ])  # fmt: skip
-    assert run(court, agents.outcome_finetune, window)["version"] == before["version"]
+def test_outcomes_of_the_judged_sessions_teach_nothing(taught: Court) -> None:
+    window = taught.days[-1]
+    cut, rows = windows(taught, window), taught.rows("ledger.outcomes")
+    start = cut.path.sessions[cut.validation_start]
+    late = rows.filter(pl.col("exit_session") >= start).drop("ingested_at")
+    assert 0 < late.height < rows.height
+    before = run(taught, agents.outcome_finetune, window)["version"]
+    praised = [row | {"pnl_pct": 0.9, "pnl": 9.0} for row in late.iter_rows(named=True)]
+    write(taught.settings, "ledger.outcomes", praised, at=decision_time(window))
+    assert run(taught, agents.outcome_finetune, window)["version"] == before
 
 
 def test_without_outcomes_nothing_is_registered(court: Court) -> None:
@@ -200,22 +205,20 @@ def answer(court: Court, window: date, count: int) -> None:
     write(court.settings, "ledger.preferences", table, at=decision_time(window))
 
 
-def test_answers_make_a_reward_and_the_reward_a_challenger(court: Court) -> None:
-    window = court.days[-1]
-    seat(court, window)
-    live(court, window)
-    answer(court, window, 20)
-    told = run(court, agents.reward_model, window)
+def test_answers_make_a_reward_and_the_reward_a_challenger(taught: Court) -> None:
+    window = taught.days[-1]
+    answer(taught, window, 20)
+    told = run(taught, agents.reward_model, window)
     assert told["pairs"] == 20
     assert "%" in told["verdict"]
-    (row,) = court.rows("models.reward_models").iter_rows(named=True)
+    (row,) = taught.rows("models.reward_models").iter_rows(named=True)
     assert row["held_out"] == 20
     assert row["ci_low"] < row["accuracy"] <= row["ci_high"]
     likes = learning.likes(row)
     assert likes["gain"] > 0 > likes["loss"]
-    tuned = run(court, agents.preference_finetune, window, walks=1)
-    assert (tuned["version"], tuned["from_version"]) == ("2", "1")
-    kept = json.loads(runs_of(court)["hyperparameters"][1])
+    tuned = run(taught, agents.preference_finetune, window, walks=1)
+    assert tuned["from_version"] == "1" != tuned["version"]
+    kept = json.loads(version_row(taught, tuned["version"])["hyperparameters"])
     assert (kept["finetuned_by"], kept["answers"]) == ("preferences", 20)
 
 
@@ -317,7 +320,7 @@ def test_a_search_is_recorded_with_the_number_of_its_trials(court: Court) -> Non
     assert row["best_pnl"] >= row["base_pnl"]
     assert json.loads(row["config"])["timesteps"] == 4096
     again = run(court, agents.hyperparameters, window, trials=2, timesteps=4096, **SHORT)
-    assert (again["inserted"], again["revised"]) == (0, 0)
+    assert (again["inserted"], again["trials"], again["net_pnl"]) == (0, 3, told["net_pnl"])
 
 
 def test_no_asset_of_agents_is_in_the_main_job() -> None:
