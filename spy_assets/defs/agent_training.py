@@ -297,6 +297,7 @@ def members_of(
     found = {}
     for name in MEMBERS:
         registry = spy.registry(name)
+        judging.register_spooled(lake, registry, spy.settings, spy.utc_now())
         if not registry.versions().filter(partition=partition).is_empty():
             base = base_policy(lake, registry, partition)
             found[name] = (base.version, base.net)
