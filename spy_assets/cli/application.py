@@ -11,7 +11,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from spy_assets.cli import database, doctor, halts, loop, maintenance, options, query, repair, up
+from spy_assets.cli import (
+    database,
+    doctor,
+    halts,
+    loop,
+    maintenance,
+    options,
+    preferences,
+    query,
+    repair,
+    up,
+)
 from spy_assets.cli.terminal import (
     INTERRUPTED,
     AsJson,
@@ -127,6 +138,7 @@ loop.register(app)
 database.register(app)
 query.register(app)
 options.register(app)
+preferences.register(app)
 halts.register(app)
 maintenance.register(app)
 repair.register(app)
