@@ -200,9 +200,15 @@ def find_row(c: Chain, s: int, series: int, strike: float) -> int:
 
 
 @kernel
+def is_market(bid: float, ask: float) -> bool:
+    """Whether there are a bid and an offer that are not crossed; comparisons with NaN are false."""
+    return bool(0.0 <= bid <= ask and 0.0 < ask < math.inf)
+
+
+@kernel
 def is_quoted(c: Chain, row: int) -> bool:
-    """Whether a row has a bid and an offer that are not crossed; comparisons with NaN are false."""
-    return bool(row >= 0 and 0.0 <= c.bid[row] <= c.ask[row] and 0.0 < c.ask[row] < math.inf)
+    """Whether a row is there and its quote is a market."""
+    return row >= 0 and is_market(c.bid[row], c.ask[row])
 
 
 @kernel
@@ -212,24 +218,18 @@ def is_tradable(c: Chain, row: int, buy: bool) -> bool:
 
 
 @kernel
-def nearest_strike_row(c: Chain, segment: int, target: float, buy: bool) -> int:
-    """The tradable row whose strike is nearest; the higher one of two; -1 if there is none."""
-    best, miss = -1, math.inf
-    for row in range(c.segment_row[segment], c.segment_row[segment + 1]):
-        away = abs(c.strike[row] - target)
-        if away <= miss and is_tradable(c, row, buy):
-            best, miss = row, away
-    return best
+def nearest_row(
+    values: FloatArray, bid: FloatArray, ask: FloatArray, target: float, buy: bool
+) -> int:
+    """The tradable place whose value without its sign is nearest; the last of two; -1 for none.
 
-
-@kernel
-def nearest_delta_row(c: Chain, segment: int, target: float, buy: bool) -> int:
-    """The tradable row whose absolute delta is nearest; the higher strike of two; -1 for none."""
+    Of a segment's own arrays: to hand the whole chain to every row's test would cost more than the test.
+    """
     best, miss = -1, math.inf
-    for row in range(c.segment_row[segment], c.segment_row[segment + 1]):
-        away = abs(abs(c.delta[row]) - target)
-        if away <= miss and is_tradable(c, row, buy):
-            best, miss = row, away
+    for i in range(values.size):
+        away = abs(abs(values[i]) - target)
+        if away <= miss and is_market(bid[i], ask[i]) and (buy or bid[i] > 0.0):
+            best, miss = i, away
     return best
 
 
@@ -268,18 +268,20 @@ def choose_leg(c: Chain, p: Plan, s: int, term: int, leg: int, rows: IntArray) -
     if segment < 0:
         return -1
     buy = p.quantity[leg] > 0
-    if p.how[leg] == BY_DELTA:
-        row = nearest_delta_row(c, segment, p.value[leg], buy)
-        near = row >= 0 and abs(abs(c.delta[row]) - p.value[leg]) <= p.delta_miss
-        return row if near else -1
-    away = p.value[leg] + p.share[leg] * c.spot[s]
-    if p.how[leg] == FROM_LEG:
-        target = c.strike[rows[p.other[leg]]] + away
-    else:
-        target = middle_strike(c, s, term) + away
-    row = nearest_strike_row(c, segment, target, buy)
-    miss = 0.0 if p.how[leg] == FROM_LEG and away == 0.0 else p.strike_miss
-    return row if row >= 0 and abs(c.strike[row] - target) <= miss else -1
+    first, end = c.segment_row[segment], c.segment_row[segment + 1]
+    by_delta = p.how[leg] == BY_DELTA
+    target, miss = p.value[leg], p.delta_miss
+    if not by_delta:
+        away = p.value[leg] + p.share[leg] * c.spot[s]
+        from_leg = p.how[leg] == FROM_LEG
+        start = c.strike[rows[p.other[leg]]] if from_leg else middle_strike(c, s, term)
+        target = start + away
+        miss = 0.0 if from_leg and away == 0.0 else p.strike_miss
+    values = c.delta[first:end] if by_delta else c.strike[first:end]
+    place = nearest_row(values, c.bid[first:end], c.ask[first:end], target, buy)
+    if place < 0 or abs(abs(values[place]) - target) > miss:
+        return -1
+    return int(first + place)
 
 
 @kernel

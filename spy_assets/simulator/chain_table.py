@@ -261,6 +261,10 @@ def _read(frame: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, dict[str, i
             other = int(rows.select(wanted.fill_null(False).sum()).item())
             left_out[name] = other
             rows = rows.filter(~wanted.fill_null(False)) if other else rows
+    if rows.height > np.iinfo(np.int32).max:
+        raise DataError(
+            f"{rows.height} rows are more than a table holds", hint="split the sessions"
+        )
     if rows.is_empty():
         raise DataError(f"the chain has no rows ({left_out})", hint="ask for sessions with a chain")
     nulls = [name for name in NEEDED[:5] if rows[name].null_count()]
@@ -439,8 +443,9 @@ def _ordered(
 ) -> tuple[dict[str, FloatArray], Order]:
     """Strike, bid, ask and delta in the table's order, and where its segments begin."""
     strike = _floats(rows["strike"])
-    placed, first = by_snapshot(snapshots.codes, snapshots.first_row.size)
-    order = group(placed, first, series.codes, 2 * len(series.terms))
+    order = group(
+        *by_snapshot(snapshots.codes, snapshots.first_row.size), series.codes, 2 * len(series.terms)
+    )
     twice = sort_strikes(order.row, order.segment_row, strike)
     if twice >= 0:
         row = rows.row(twice, named=True)
