@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import dagster as dg
 
-from spy_assets.defs import features, jobs, market, models, options, schedules, sensors, signals
+from spy_assets.defs import (
+    features,
+    jobs,
+    market,
+    models,
+    options,
+    schedules,
+    sensors,
+    signals,
+    walkforward,
+)
 from spy_assets.defs.resources import SpyResource
 
 
@@ -17,6 +27,7 @@ def build(spy: SpyResource) -> dg.Definitions:
             *features.ASSETS,
             *models.ASSETS,
             *signals.ASSETS,
+            *walkforward.ASSETS,
         ],
         asset_checks=[*market.CHECKS, *features.CHECKS],
         jobs=jobs.JOBS,

@@ -39,6 +39,7 @@ _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "CATALOGUE")
 
 SourceName = Literal["sample", "files", "yfinance"]
 ObservationName = Literal["daily_15_proxy_v1", "daily_15_chain_v1"]
+SplitName = Literal["s0", "expanding", "yearly", "yearly_expanding"]
 ChainSourceName = Literal[
     "none", "cboe", "yahoo", "polygon", "flat_files", "tradier", "alpaca", "thetadata", "files"
 ]
@@ -55,6 +56,8 @@ SPANS: dict[str, tuple[int, int | None]] = {
     "files": (1993, 2024),
     "yfinance": (2010, None),
 }
+#: The sample's volatility index begins in 2014, and its indicators need a year of it.
+_WALK_STARTS: dict[str, date] = {"sample": date(2015, 1, 1)}
 HISTORICAL_SOURCES = frozenset(name for name, (_, last) in SPANS.items() if last is not None)
 #: A profile is a folder, and in Postgres a schema.
 PROFILE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -66,6 +69,15 @@ DEFAULT_SYMBOLS: tuple[str, ...] = (
     "UVXY",
     "BTC-USD", "ETH-USD", "^GSPC", "^NDX",
 )  # fmt: skip
+
+
+def _listed(value: Any) -> Any:
+    """Names out of text with commas; text that looks like a list was no JSON."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        raise ValueError("no JSON list; write names separated by commas, without brackets")
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 class _Group(BaseModel):
@@ -105,6 +117,31 @@ class TrainSettings(_Group):
         description="sessions after the end of training from which on a model opens no position; "
         "validation, purge and hold-out count",
     )
+
+
+class WalkSettings(_Group):
+    """How the walk-forward cuts history; how long it trains is as for the daily policy."""
+
+    preset: SplitName = Field(
+        "s0",
+        description="windows of the walk-forward: s0 (504/63/63 sessions), expanding, yearly or "
+        "yearly_expanding",
+    )
+    start: date | None = Field(
+        None, description="first training session; a year after the source's data begin by default"
+    )
+    final_from: date | None = Field(
+        None,
+        description="first day of the final period, which is in no fold; the source's last year by "
+        "default",
+    )
+    purge_sessions: int | None = Field(
+        None,
+        ge=0,
+        description="sessions between training and test; the longest holding time plus the fill delay "
+        "by default, and never less",
+    )
+    embargo_sessions: int = Field(5, ge=0, description="sessions beyond the purge")
 
 
 class RiskSettings(_Group):
@@ -147,6 +184,9 @@ class ChainSettings(_Group):
         description="where option chains come from: none, cboe, yahoo, polygon, flat_files, tradier, "
         "alpaca, thetadata or files; by default the files source's own chains/ folder, else none",
     )
+    symbols: tuple[str, ...] | None = Field(
+        None, description="underlyings of the chains, by commas or as JSON; SPY_SYMBOL by default"
+    )
     model_chain: bool = Field(
         False,
         description="price a chain from the volatility indices, labelled surface, for sessions "
@@ -171,6 +211,17 @@ class ChainSettings(_Group):
     thetadata_url: str = Field(
         "http://127.0.0.1:25503", description="where the Theta Terminal listens"
     )
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        names = _listed(value)
+        if not isinstance(names, list | tuple):
+            return names
+        odd = [name for name in names if not isinstance(name, str) or set("|[],") & set(name)]
+        if odd:
+            raise ValueError(f"names without | [ ] or a comma; not {', '.join(map(repr, odd))}")
+        return tuple(dict.fromkeys(names)) or None
 
 
 def _json_or_text(value: Any) -> Any:
@@ -241,6 +292,7 @@ class Settings(BaseSettings):
         description="observation contract that models are trained on; a trained model keeps its own",
     )
     train: TrainSettings = TrainSettings()
+    walk: WalkSettings = WalkSettings()
     risk: RiskSettings = RiskSettings()
     promotion: PromotionSettings = PromotionSettings()
     live: LiveSettings = LiveSettings()
@@ -259,14 +311,7 @@ class Settings(BaseSettings):
         file = getattr(dotenv_settings, "env_file", None)
         return init_settings, _Environment(settings_cls), _EnvFile(settings_cls, env_file=file)
 
-    @field_validator("symbols", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            raise ValueError("no JSON list; write names separated by commas, without brackets")
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+    _split = field_validator("symbols", mode="before")(_listed)
 
     @field_validator("home", "files_dir", "calendar_overrides")
     @classmethod
@@ -295,12 +340,23 @@ class Settings(BaseSettings):
         return None if year is None else date(year, 12, 31)
 
     @property
+    def walk_start(self) -> date:
+        """The first day that a walk-forward trains on: indicators are complete a year after the data."""
+        year_later = date(self.first_year + 1, 1, 1)
+        return self.walk.start or max(year_later, _WALK_STARTS.get(self.source, year_later))
+
+    @property
     def chain_source(self) -> str | None:
         """The source of option chains; of the files source the folder's own, where it has some."""
         if self.chains.source is not None:
             return None if self.chains.source == "none" else self.chains.source
         own = self.files_dir if self.source == "files" else None
         return "files" if own is not None and (own / "chains").is_dir() else None
+
+    @property
+    def chain_symbols(self) -> tuple[str, ...]:
+        """The underlyings whose chains are kept; the traded one by default."""
+        return self.chains.symbols or (self.symbol,)
 
     @property
     def clock_server(self) -> str | None:
@@ -469,6 +525,12 @@ def _days_out_of_range(settings: Settings, last: date, why: str) -> Iterator[str
         yield f"SPY_AS_OF={day}: a {day:%A} on which XNYS is closed; nearest are {near}"
 
 
+def _observes_chains(settings: Settings) -> bool:
+    from spy_assets.features.contracts import get_contract
+
+    return get_contract(settings.observation).needs_chain
+
+
 def _contradictions(settings: Settings) -> Iterator[str]:
     """Values that are fine by themselves and do not fit the others, the disk or the calendar.
 
@@ -478,6 +540,11 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "SPY_FILES_DIR is not set, but SPY_SOURCE='files' reads from it"
     if settings.chains.source == "files" and settings.files_dir is None:
         yield "SPY_FILES_DIR is not set, but SPY_CHAINS__SOURCE='files' reads from it"
+    if settings.symbol not in settings.chain_symbols and _observes_chains(settings):
+        yield (
+            f"SPY_CHAINS__SYMBOLS={','.join(settings.chain_symbols)}: lacks SPY_SYMBOL="
+            f"{settings.symbol!r}, whose chains SPY_OBSERVATION={settings.observation!r} needs"
+        )
     for name in CHAIN_SECRETS.get(settings.chains.source or "", ()):
         if getattr(settings, name) is None:
             asked = f"SPY_CHAINS__SOURCE={settings.chains.source!r}"

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from spy_assets.warehouse import Warehouse
 
 
+#: Tables whose rows name the snapshot that they were made from.
+SNAPSHOTS_OF = {
+    "models.training_runs", "models.promotions", "ledger.signals", "evaluation.walk_forward",
+}  # fmt: skip
 #: One process a run: light assets take 0.2 s each. Training runs in its run's process too: a process
 #: per run under the daemon, the caller's own under `spy run`. With `memory_limit_mb` each seed has a
 #: child of its own, so that running out of memory ends that training only.
@@ -29,6 +33,8 @@ TRAINING = dg.AssetSelection.assets(
 )
 SIGNAL = dg.AssetSelection.assets(["signals", "daily_signal"])
 OUTCOMES = dg.AssetSelection.assets(["ledger", "outcomes"])
+WALK = dg.AssetSelection.assets(["evaluation", "walk_forward"])
+TEARSHEET = dg.AssetSelection.assets(["evaluation", "walk_forward_report"])
 REPORTS = dg.AssetSelection.assets(
     ["signals", "statistics"], ["evaluation", "report"], ["models", "model_versions"]
 )
@@ -84,6 +90,15 @@ track_outcomes = _job(
 report_job = _job(
     "report", REPORTS, "Statistics of signals and outcomes, and the mirror of the registry."
 )
+walk_forward_job = _job(
+    "walk_forward",
+    WALK,
+    "One fold of the walk-forward: train, test, record. Not part of the main job: it takes long.",
+    "training",
+)
+walk_forward_tearsheet = _job(
+    "walk_forward_tearsheet", TEARSHEET, "Sum up the folds and renew the tearsheet."
+)
 
 
 @dg.op(
@@ -101,7 +116,7 @@ def maintain_lake(context: dg.OpExecutionContext, spy: SpyResource) -> None:
 
 def referenced_snapshots(lake: "Warehouse") -> set[int]:
     """Snapshots that a model, a promotion or a signal was made from."""
-    named = {"models.training_runs", "models.promotions", "ledger.signals"} & set(lake.tables())
+    named = SNAPSHOTS_OF & set(lake.tables())
     return {
         int(snapshot)
         for table in sorted(named)
@@ -125,5 +140,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     daily_signal_job,
     track_outcomes,
     report_job,
+    walk_forward_job,
+    walk_forward_tearsheet,
     maintain_warehouse,
 ]

@@ -60,7 +60,7 @@ def boxes() -> list[Box]:
     """Give the assets of the code location, parents before children."""
     import dagster as dg
 
-    from spy_assets.defs import features, market, models, options, signals
+    from spy_assets.defs import features, market, models, options, signals, walkforward
     from spy_assets.defs.resources import SpyResource
 
     assets = [
@@ -69,6 +69,7 @@ def boxes() -> list[Box]:
         *features.ASSETS,
         *models.ASSETS,
         *signals.ASSETS,
+        *walkforward.ASSETS,
     ]
     resources = {"spy": SpyResource(), "dbt": features.dbt_resource()}
     graph = dg.Definitions(assets=assets, resources=resources).resolve_asset_graph()

@@ -17,7 +17,8 @@ from typing import Final
 from spy_assets.evaluation.backtest import BacktestResult
 from spy_assets.evaluation.chart import equity_chart
 from spy_assets.evaluation.gate import GateRow, GateVerdict
-from spy_assets.evaluation.statistics import Interval, bootstrap_mean
+from spy_assets.evaluation.markup import dollars, shown_interval, signed
+from spy_assets.evaluation.statistics import bootstrap_mean
 from spy_assets.sessions import require_aware
 from spy_assets.simulator.actions import DAILY_ACTIONS
 from spy_assets.simulator.kernel import Trade
@@ -26,7 +27,7 @@ DISCLAIMER: Final = (
     "Research output, not investment advice. Options can lose their whole premium, and more when "
     "sold. Simulated results are no promise of future ones."
 )
-_SURFACE: Final = (
+SURFACE_NOTE: Final = (
     "Option prices, entries and exits come from a volatility surface made of VIX, with modelled "
     "spreads; no market quoted them."
 )
@@ -136,7 +137,7 @@ def _unbeaten(
 def _notes(facts: ReportFacts, verdict: GateVerdict | None, unbeaten: Sequence[str]) -> str:
     notes = list(facts.notices)
     if facts.surface_priced:
-        notes.append(_SURFACE)
+        notes.append(SURFACE_NOTE)
     if unbeaten:
         notes.append(f"Not shown to beat over these sessions: {', '.join(unbeaten)}.")
     if verdict is not None and verdict.notice:
@@ -164,12 +165,12 @@ def _comparison_row(
     lead = "–"
     if policy is not None:
         difference = policy.daily_pnl - run.daily_pnl
-        lead = _interval(bootstrap_mean(difference, seed=seed, level=level))
+        lead = shown_interval(bootstrap_mean(difference, seed=seed, level=level))
     rate = run.trade_statistics.win_rate
     return [
         escape(run.name),
-        _signed(run.daily.net_pnl),
-        _signed(interval.estimate),
+        signed(run.daily.net_pnl),
+        signed(interval.estimate),
         f"{interval.low:,.2f} to {interval.high:,.2f}",
         lead,
         f"{run.daily.sharpe:.2f}",
@@ -189,7 +190,7 @@ def _verdict(verdict: GateVerdict | None) -> str:
         f"basis {verdict.basis}",
         f"{verdict.trials} candidate(s) compared, intervals at {verdict.level:.2%}",
         f"deflated Sharpe probability {deflated:.2f}" if deflated is not None else "",
-        f"seed's win-rate band {verdict.seed_band}" if verdict.seed_band else "",
+        f"first week's band {verdict.band.words}" if verdict.band else "",
     ]
     items = "".join(f"<li>{escape(text)}</li>" for text in (*extra, *verdict.reasons) if text)
     return f"<h2>Promotion gate: {word}</h2><ul>{items}</ul>" + _gate_table(verdict.table)
@@ -199,8 +200,8 @@ def _gate_table(rows: Sequence[GateRow]) -> str:
     cells = [
         [
             escape(row.strategy),
-            _interval(row.mean_daily),
-            "–" if row.difference is None else _interval(row.difference),
+            shown_interval(row.mean_daily),
+            "–" if row.difference is None else shown_interval(row.difference),
         ]
         for row in rows
     ]
@@ -231,10 +232,10 @@ def _trades(trades: Iterable[Trade]) -> str:
             str(trade.exit_session),
             escape(trade.exit_reason),
             str(trade.quantity),
-            _dollars(trade.entry_value),
-            _dollars(trade.exit_value),
-            _dollars(trade.costs),
-            _signed(trade.pnl),
+            dollars(trade.entry_value),
+            dollars(trade.exit_value),
+            dollars(trade.costs),
+            signed(trade.pnl),
             f"{trade.pnl_pct:.1%}",
         ]
         for trade in trades
@@ -258,22 +259,3 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], text: Container[
     )
     table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
     return f"<div class=wide>{table}</div>"
-
-
-def _interval(interval: Interval) -> str:
-    tone = "good" if interval.above_zero else "bad" if interval.below_zero else "soft"
-    return (
-        f'<span class="{tone}">{interval.estimate:,.2f} ({interval.low:,.2f} to '
-        f"{interval.high:,.2f})</span>"
-    )
-
-
-def _signed(value: float) -> str:
-    text = _dollars(value)
-    tone = "soft" if text == "0.00" else "bad" if value < 0 else "good"
-    return f'<span class="{tone}">{text}</span>'
-
-
-def _dollars(value: float) -> str:
-    """Two decimals, and no negative zero."""
-    return f"{round(value, 2) + 0.0:,.2f}"

@@ -22,6 +22,7 @@ from spy_assets.errors import ModelFileMismatch, RegistryUnavailable
 from spy_assets.features.contracts import get_contract
 from spy_assets.models.policy.inference import PolicyNet
 from spy_assets.models.policy.weights import FileIdentity, atomic_file
+from spy_assets.registry.folds import FoldRecord, configurations, publish_fold
 from spy_assets.registry.moving import follow_folder
 from spy_assets.registry.publish import RECORD_TAG, WEIGHTS_FILE, publish_runs
 from spy_assets.registry.records import TrainingRecord
@@ -159,6 +160,17 @@ class Registry:
             self.spool.remove(path)
         return done
 
+    def log_fold(self, record: FoldRecord) -> str:
+        """Log one fold of a walk-forward, in place of an earlier run of it; gives its run id.
+
+        Raises
+        ------
+        RegistryUnavailable
+            MLflow does not answer.
+        """
+        with self._session() as client:
+            return publish_fold(client, self._experiment(client), record)
+
     def set_alias(self, alias: str, version: str) -> None:
         """Point ``champion`` or ``challenger`` at a version.
 
@@ -189,6 +201,17 @@ class Registry:
             aliases = {item.name: item.aliases for item in client.search_registered_models()}
         held = aliases.get(self.name, {})
         return pl.DataFrame([self._row(item, held) for item in found], schema=_version_schema())
+
+    def walk_forward_trials(self, symbol: str) -> set[str]:
+        """The configurations of which a fold of the symbol was logged.
+
+        Raises
+        ------
+        RegistryUnavailable
+            MLflow does not answer.
+        """
+        with self._session() as client:
+            return configurations(client, self._experiment(client), symbol)
 
     def fetch(self, version: str) -> FetchedModel:
         """Get a version's weights file.

@@ -37,10 +37,17 @@ def _chains(cursor: duckdb.DuckDBPyConnection) -> None:
         create_table(cursor, TABLES[name])
 
 
+def _walk_forward(cursor: duckdb.DuckDBPyConnection) -> None:
+    for name, spec in TABLES.items():
+        if name.startswith("evaluation.walk_forward"):
+            create_table(cursor, spec)
+
+
 #: In order, never edited once released: a change is a new migration at the end.
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "initial tables and views", _initial),
     Migration(2, "option chains", _chains),
+    Migration(3, "walk-forward results", _walk_forward),
 )
 
 

@@ -10,6 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spy_assets.warehouse.evaluation_tables import (
+    WALK_FORWARD,
+    WALK_FORWARD_EQUITY,
+    WALK_FORWARD_TRADES,
+    WALK_KEY,
+)
 from spy_assets.warehouse.option_tables import CHAIN_FEATURES, CHAIN_QUOTES
 
 SYSTEM_COLUMNS: Mapping[str, str] = {
@@ -290,6 +296,32 @@ _MODELS = (
     ),
 )
 
+_WALK = " ".join(column for column, _, _ in WALK_KEY)
+_EVALUATION = (
+    _spec(
+        "evaluation.walk_forward",
+        _WALK,
+        "Out-of-sample results of a walk-forward: a row per fold, strategy and seed.",
+        *WALK_KEY,
+        *WALK_FORWARD,
+        _LAKE,
+    ),
+    _spec(
+        "evaluation.walk_forward_equity",
+        f"{_WALK} session",
+        "Daily equity of each run of a walk-forward.",
+        *WALK_KEY,
+        *WALK_FORWARD_EQUITY,
+    ),
+    _spec(
+        "evaluation.walk_forward_trades",
+        f"{_WALK} number",
+        "Closed trades of each run of a walk-forward; none of the averaged random baseline.",
+        *WALK_KEY,
+        *WALK_FORWARD_TRADES,
+    ),
+)
+
 _LEDGER = (
     _spec(
         "ledger.signals",
@@ -377,7 +409,7 @@ _LEDGER = (
 )
 
 TABLES: dict[str, TableSpec] = {
-    spec.name: spec for spec in (*_MARKET, *_OPTIONS, *_FEATURES, *_MODELS, *_LEDGER)
+    spec.name: spec for spec in (*_MARKET, *_OPTIONS, *_FEATURES, *_MODELS, *_EVALUATION, *_LEDGER)
 }
 
 SCHEMAS: tuple[str, ...] = (

@@ -19,7 +19,9 @@ from spy_assets_tests.graph import snapshot
 GRAPH = defs.resolve_asset_graph()
 ASSETS = sorted(GRAPH.materializable_asset_keys)
 #: Assets that write no table of their own.
-PAGES = {"signals/statistics", "evaluation/report"}
+PAGES = {"signals/statistics", "evaluation/report", "evaluation/walk_forward_report"}
+#: The one asset with a partition a fold.
+FOLDS = "evaluation/walk_forward"
 HEAVY = (
     "torch", "mlflow", "stable_baselines3", "gymnasium", "pandas", "matplotlib", "plotly",
     "yfinance", "exchange_calendars", "arch", "scipy", "pandera",
@@ -74,8 +76,12 @@ def test_the_graph_on_a_live_source_is_the_reviewed_one() -> None:
 def test_everything_on_a_live_source_ages() -> None:
     assets = json.loads(snapshot.LIVE.read_text())["assets"]
     ageless = {name for name, asset in assets.items() if not asset["fails_when_older_than"]}
-    # The mirror of the registry follows it; chains age where a source of them is set.
-    assert ageless == {"models/model_versions", "options/option_chain", "features/chain"}
+    # The mirror of the registry follows it; chains age where a source of them is set; a walk-forward
+    # is made when somebody asks for it.
+    assert ageless == {
+        "models/model_versions", "options/option_chain", "features/chain",
+        "evaluation/walk_forward", "evaluation/walk_forward_report",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("key", ASSETS, ids=lambda key: key.to_user_string())
@@ -191,12 +197,17 @@ def test_every_asset_belongs_to_exactly_one_job() -> None:
     assert held == [key.to_user_string() for key in ASSETS]
 
 
-def test_tables_of_small_rows_are_by_year_and_decisions_by_session() -> None:
-    kinds = {
-        key.to_user_string(): getattr(GRAPH.get(key).partitions_def, "fmt", None) for key in ASSETS
-    }
-    assert {k for k, fmt in kinds.items() if fmt == "%Y-%m-%d"} == {
+def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() -> None:
+    described = snapshot.describe(defs)["assets"]
+    kinds = {name: str(asset["partitions"]).split(" ")[0] for name, asset in described.items()}
+    assert {k for k, kind in kinds.items() if kind == "%Y-%m-%d"} == {
         "market/minute_bars", "models/ppo_daily", "models/evaluation", "models/promotions",
-        "signals/daily_signal", "ledger/outcomes", "options/option_chain", "features/chain",
+        "signals/daily_signal", "ledger/outcomes",
     }  # fmt: skip
-    assert {k for k, fmt in kinds.items() if fmt is None} == PAGES | {"models/model_versions"}
+    chains = {k for k, kind in kinds.items() if kind == "session"}
+    assert chains == {"options/option_chain", "features/chain"}
+    assert {described[k]["partitions"] for k in chains} == {
+        "session %Y-%m-%d Etc/GMT-2 x symbol SPY"
+    }
+    assert {k for k, kind in kinds.items() if kind == "folds"} == {FOLDS}
+    assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {"models/model_versions"}

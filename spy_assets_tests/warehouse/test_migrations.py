@@ -62,12 +62,29 @@ def test_a_failing_migration_leaves_no_trace(warehouse: Warehouse):
     assert stamp_of(warehouse).schema_version == MIGRATIONS[-1].version
 
 
-def test_a_profile_from_before_option_chains_gets_their_tables(warehouse: Warehouse):
-    for name in ("options.chain_quotes", "features.chain"):
+@pytest.mark.parametrize(
+    ("version", "tables"),
+    [
+        (2, {"options.chain_quotes", "features.chain"}),
+        (
+            3,
+            {
+                "evaluation.walk_forward",
+                "evaluation.walk_forward_equity",
+                "evaluation.walk_forward_trades",
+            },
+        ),
+    ],
+)
+def test_a_profile_from_before_some_tables_gets_them(
+    warehouse: Warehouse, version: int, tables: set[str]
+):
+    for name in tables:
         warehouse.execute(f"DROP TABLE lake.{name}")
-    warehouse.execute("DELETE FROM lake.meta.migrations WHERE version = 2")
-    assert [step.version for step in migrate(warehouse._connection.cursor(), "sample", NOW)] == [2]
-    assert {"options.chain_quotes", "features.chain"} <= set(warehouse.tables())
+    warehouse.execute(f"DELETE FROM lake.meta.migrations WHERE version >= {version}")
+    steps = migrate(warehouse._connection.cursor(), "sample", NOW)
+    assert [step.version for step in steps] == [m.version for m in MIGRATIONS[version - 1 :]]
+    assert tables <= set(warehouse.tables())
 
 
 def test_reading_a_missing_warehouse_says_how_to_make_one(tmp_path):

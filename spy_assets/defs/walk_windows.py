@@ -1,0 +1,102 @@
+"""The folds of the settings: which sessions a walk-forward trains on, tests, and never sees."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from spy_assets import sessions
+from spy_assets.errors import ConfigError, DataError
+from spy_assets.evaluation.splits import HOLDING, Fold, Windows, preset
+from spy_assets.settings import Settings
+
+#: Sessions from a decision to its fill.
+FILL_DELAY = {"next_open": 1, "next_close": 2}
+#: Sessions of a year, as `--years` counts them.
+YEAR = 252
+
+
+def windows_of(settings: Settings) -> Windows:
+    """Give the preset of the settings with their purge and embargo.
+
+    Raises
+    ------
+    ConfigError
+        The purge is less than the longest holding time and the fill delay.
+    """
+    delay = FILL_DELAY[settings.fill]
+    purge = settings.walk.purge_sessions
+    return preset(
+        settings.walk.preset,
+        purge=HOLDING + delay if purge is None else purge,
+        embargo=settings.walk.embargo_sessions,
+        fill_delay=delay,
+    )
+
+
+def final_from(settings: Settings, now: datetime) -> date:
+    """First day of the final period: set, or the source's last year; live, the running one."""
+    if settings.walk.final_from is not None:
+        return settings.walk.final_from
+    return date((settings.last_day or now.date()).year, 1, 1)
+
+
+def walk_sessions(settings: Settings, now: datetime) -> list[date]:
+    """All sessions from the first training session on, the final period included."""
+    last = settings.last_day or sessions.last_decided_session(now)
+    return sessions.sessions_between(settings.walk_start, last)
+
+
+def folds_of(settings: Settings, now: datetime) -> tuple[Fold, ...]:
+    """Give all folds of the settings, oldest first; none where history is too short for one.
+
+    Raises
+    ------
+    ConfigError
+        The purge is too small.
+    """
+    windows = windows_of(settings)
+    days = walk_sessions(settings, now)
+    try:
+        return windows.folds(days, until=final_from(settings, now))
+    except ConfigError:  # the purge was judged before: it is the history that is short
+        return ()
+
+
+def last_folds(settings: Settings, now: datetime, years: float | None = None) -> tuple[Fold, ...]:
+    """Give as many of the last folds as a history of so many years has; all of them by default.
+
+    Three years of 252 sessions have three folds of two years and a quarter (S0-72).
+
+    Raises
+    ------
+    ConfigError
+        So many years do not have one fold; with the arithmetic.
+    """
+    folds = folds_of(settings, now)
+    windows, days = windows_of(settings), walk_sessions(settings, now)
+    if not folds:
+        windows.folds(days, until=final_from(settings, now))  # raises, and says why
+    if years is None:
+        return folds
+    before = [day for day in days if day < final_from(settings, now)]
+    count = len(windows.folds(before[-round(years * YEAR) :]))
+    return folds[-count:]
+
+
+def fold_named(settings: Settings, key: str, now: datetime) -> Fold:
+    """Give the fold whose test begins with a session.
+
+    Raises
+    ------
+    DataError
+        The settings have no such fold.
+    """
+    folds = folds_of(settings, now)
+    for fold in folds:
+        if fold.key == key:
+            return fold
+    span = f"{len(folds)} from {folds[0].key} to {folds[-1].key}" if folds else "none"
+    raise DataError(
+        f"preset {settings.walk.preset!r} has no fold whose test begins on {key}; it has {span}",
+        hint="reload the code location: its partitions are those of the settings it was loaded with",
+    )

@@ -1,0 +1,234 @@
+"""The walk-forward: a partition a fold, and the tearsheet of all of them.
+
+A fold's partition is the first session of its test. It reads the market as it was known when its test
+ended, trains on the sessions before purge and embargo, and writes what came of it. `spy run` leaves both
+assets alone; `spy walkforward` and the UI's backfill make them.
+"""
+
+import shutil
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from spy_assets.defs import account, walk_windows, walking
+from spy_assets.defs.describe import (
+    OWNERS,
+    bar_plot,
+    line_plot,
+    table,
+    table_metadata,
+    write_metadata,
+)
+from spy_assets.defs.models import TRAINING_POOL, TrainConfig, isolated, ppo_config
+from spy_assets.defs.partitions import OBSERVES_CHAINS, WINDOWS
+from spy_assets.defs.resources import SpyResource
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from spy_assets.evaluation.splits import Fold
+    from spy_assets.evaluation.walk_forward import FoldResult
+    from spy_assets.evaluation.walk_forward_summary import WalkForwardSummary
+    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.settings import Settings
+    from spy_assets.warehouse import Warehouse
+
+GROUP = "evaluation"
+NAME = "walk_forward"
+#: Metadata by which `spy plan` knows how fast this machine trains.
+ENV_STEPS = "env_steps"
+TRAINING_SECONDS = "training_seconds"
+#: A fold reads several years before its own key, and the year that its test ends in.
+ALL = dg.AllPartitionMapping()
+
+
+class ReportConfig(dg.Config):
+    """Which walk-forward the tearsheet shows."""
+
+    configuration: str = ""
+    """Hash of its configuration; by default the one whose fold was written last."""
+
+
+@dg.asset(
+    key=["evaluation", NAME],
+    deps=[
+        dg.AssetDep(["features", "daily_15"], partition_mapping=ALL),
+        dg.AssetDep(["features", "regime"], partition_mapping=ALL),
+        *([dg.AssetDep(["features", "chain"], partition_mapping=ALL)][: int(OBSERVES_CHAINS)]),
+    ],
+    group_name=GROUP,
+    kinds={"pytorch", "mlflow", "ducklake"},
+    owners=OWNERS,
+    tags={"layer": "evaluation"},
+    description="One fold of the walk-forward: every seed trained on the sessions before purge and "
+    "embargo, then walked over the test beside every baseline. Goes on from checkpoints after a crash.",
+    metadata=table_metadata(walking.RESULTS),
+    partitions_def=WINDOWS,
+    backfill_policy=dg.BackfillPolicy.multi_run(1),
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    pool=TRAINING_POOL,
+    code_version="1-chain" if OBSERVES_CHAINS else "1",
+)
+def walk_forward(
+    context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
+) -> dg.MaterializeResult:
+    """Train and test the partition's fold; rows of all runs, and nested MLflow runs of its seeds."""
+    settings, ppo = spy.settings, ppo_config(spy, config)
+    fold = walk_windows.fold_named(settings, context.partition_key, spy.utc_now())
+    with spy.warehouse() as lake:
+        snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
+        started = time.perf_counter()
+        result = _walk(context, lake, settings, fold, ppo, snapshot, config.memory_limit_mb)
+        seconds = time.perf_counter() - started
+        walked = walking.WalkedFold(
+            result,
+            walking.configuration(settings, ppo),
+            settings.profile_name,
+            settings.source,
+            settings.symbol,
+            snapshot,
+            context.run.run_id,
+        )
+        run_id, unlogged = walking.log_fold(spy.registry(), walked)
+        written = lake.write_many(walked.batches(run_id), ingested_at=spy.utc_now())
+    shutil.rmtree(_checkpoints(settings, fold), ignore_errors=True)  # its rows are what counts now
+    return dg.MaterializeResult(
+        metadata=write_metadata(written[0])
+        | _metadata(result)
+        | {
+            "configuration": walked.configuration.digest,
+            "mlflow_run": run_id or f"none: {unlogged}",
+            ENV_STEPS: result.trained_steps,
+            TRAINING_SECONDS: round(seconds, 2),
+        }
+    )
+
+
+def _walk(
+    context: dg.AssetExecutionContext,
+    lake: "Warehouse",
+    settings: "Settings",
+    fold: "Fold",
+    ppo: "PPOConfig",
+    snapshot: int,
+    memory_limit_mb: int,
+) -> "FoldResult":
+    """Run the fold; one that is stopped, out of memory or short of history fails without a retry."""
+    from spy_assets.errors import DataError
+    from spy_assets.evaluation.walk_forward import run_fold
+    from spy_assets.models.policy.isolation import WorkerFailed
+    from spy_assets.models.policy.stopping import stop_on_sigterm
+    from spy_assets.models.policy.train import TrainingStopped, train_policy
+
+    alone = memory_limit_mb > 0  # then SIGTERM ends this process, and the other one with it
+    try:
+        path = account.market_path(lake, settings, fold.test_last, snapshot=snapshot)
+        with nullcontext(lambda: False) if alone else stop_on_sigterm() as stop:
+            return run_fold(
+                path,
+                fold,
+                ppo,
+                trading=account.trading(settings),
+                filter_of=walking.filter_of(settings, fold),
+                min_confidence=settings.risk.min_confidence,
+                regimes=walking.regimes(lake, settings, fold.test_last, snapshot),
+                checkpoint_dir=_checkpoints(settings, fold),
+                progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
+                stop=stop,
+                train=isolated(memory_limit_mb) if alone else train_policy,
+            )
+    except (TrainingStopped, WorkerFailed, DataError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _checkpoints(settings: "Settings", fold: "Fold") -> Path:
+    """Where a fold's trainings are kept until it has its rows, so that a killed one goes on."""
+    return settings.root / "checkpoints" / NAME / fold.key
+
+
+def _metadata(result: "FoldResult") -> dict[str, Any]:
+    """What the fold's page shows: its dates, every run, and equity over the test."""
+    import polars as pl
+
+    fold = result.fold
+    shown = pl.DataFrame(
+        {
+            "strategy": [run.strategy for run in result.runs],
+            "seed": [run.seed for run in result.runs],
+            "selected": [run.selected for run in result.runs],
+            "net_pnl": [run.daily.net_pnl for run in result.runs],
+            "sharpe": [run.daily.sharpe for run in result.runs],
+            "max_drawdown": [run.daily.max_drawdown for run in result.runs],
+            "trades": [run.trade_count for run in result.runs],
+        }
+    )
+    answers = [run for run in result.runs if run.selected]
+    curves = pl.DataFrame(
+        {"session": answers[0].sessions} | {run.strategy: run.equity[1:] for run in answers}
+    )
+    return {
+        "train": f"{fold.train_first} to {fold.train_last}, {fold.train_sessions} sessions",
+        "gap": f"{fold.purge} sessions of purge, {fold.embargo} of embargo",
+        "test": f"{fold.test_first} to {fold.test_last}, {fold.test_sessions} sessions",
+        "results": table(shown, 40),
+        "equity": line_plot(curves, "session", curves.columns[1:], "Equity over the test, $"),
+    }
+
+
+@dg.asset(
+    key=["evaluation", "walk_forward_report"],
+    deps=[dg.AssetDep(walk_forward, partition_mapping=ALL)],
+    group_name=GROUP,
+    kinds={"python", "html"},
+    owners=OWNERS,
+    tags={"layer": "report"},
+    description="All folds as one account beside every baseline, with intervals, the spread over seeds, "
+    "the trial count and what the policy does not beat: one HTML page without network.",
+    code_version="1",
+)
+def walk_forward_report(spy: SpyResource, config: ReportConfig) -> dg.MaterializeResult:
+    """Sum up the stored folds of a configuration and render their tearsheet."""
+    from spy_assets.evaluation.tearsheet import render_tearsheet
+
+    settings = spy.settings
+    with spy.warehouse() as lake:
+        digest = config.configuration or walking.latest_configuration(lake, settings.walk.preset)
+        if digest is None:
+            return dg.MaterializeResult(metadata={"report": "no fold has been walked yet"})
+        walk = walking.stored_walk(lake, settings.walk.preset, digest)
+        trials = walking.trials(lake, spy.registry(), settings.symbol)
+    summary = walking.summary_of(walk, trials)
+    path = walking.tearsheet_path(settings, walk)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shown = spy.source().display_symbol(settings.symbol)
+    facts = walking.tearsheet_facts(settings, walk, shown, spy.utc_now())
+    path.write_text(render_tearsheet(facts, summary, walk.runs))
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.path(str(path)),
+            "verdict": summary.verdict,
+            "configuration": digest,
+            "folds": len(summary.folds),
+            "trials": trials,
+            "net_pnl": bar_plot(
+                [row.strategy for row in summary.strategies],
+                [row.net_pnl for row in summary.strategies],
+                "Net P&L of all folds, $",
+            ),
+            "strategies": table(_summary_table(summary), 20),
+        }
+    )
+
+
+def _summary_table(summary: "WalkForwardSummary") -> "pl.DataFrame":
+    import polars as pl
+
+    from spy_assets.evaluation.walk_forward_summary import table_columns
+
+    return pl.DataFrame([table_columns(row) for row in summary.strategies])
+
+
+ASSETS = [walk_forward, walk_forward_report]

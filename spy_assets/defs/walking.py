@@ -1,0 +1,438 @@
+"""From a fold to its rows and back: glue between the walk-forward, the registry and the lake."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spy_assets.defs import account
+from spy_assets.defs.judging import frame
+from spy_assets.defs.walk_windows import final_from, folds_of, windows_of
+from spy_assets.errors import RegistryUnavailable
+from spy_assets.sessions import decision_time
+from spy_assets.warehouse.tables import TABLES, TableSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from spy_assets.evaluation.splits import Fold
+    from spy_assets.evaluation.tearsheet import TearsheetFacts
+    from spy_assets.evaluation.walk_forward import FilterOf, FoldResult, WindowRun
+    from spy_assets.evaluation.walk_forward_summary import WalkForwardSummary
+    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.registry import FoldRecord, Registry
+    from spy_assets.settings import Settings
+    from spy_assets.warehouse import Warehouse
+
+RESULTS = "evaluation.walk_forward"
+EQUITY = "evaluation.walk_forward_equity"
+TRADES = "evaluation.walk_forward_trades"
+#: Hexadecimal digits of a configuration's hash.
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that decides a walk-forward but the data.
+
+    ``digest`` is a hash of ``values``; two results of one digest are of one experiment.
+    """
+
+    preset: str
+    values: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:_DIGITS]
+
+    def to_json(self) -> str:
+        """The values as JSON, in one order."""
+        return json.dumps(self.values, sort_keys=True)
+
+
+def configuration(settings: Settings, ppo: PPOConfig) -> Configuration:
+    """Give the configuration of the settings and of a training."""
+    contract = account.desk(settings).contract
+    training = ppo.hyperparameters()
+    training.pop("checkpoint_every")  # changes no weights
+    values = {
+        "symbol": settings.symbol,
+        "contract": contract.name,
+        "contract_sha256": contract.sha256,
+        "windows": asdict(windows_of(settings)),
+        "training": training,
+        "account": repr(account.trading(settings)),
+        "min_confidence": settings.risk.min_confidence,
+    }
+    return Configuration(settings.walk.preset, values)
+
+
+def filter_of(settings: Settings, fold: Fold) -> FilterOf:
+    """Make the risk layer's filter that signals obey, for the policies of a fold.
+
+    A model's age is no reason to hold here: how long a fold tests is what its preset says.
+    """
+    from dataclasses import replace
+
+    from spy_assets.sessions import sessions_apart
+    from spy_assets.signals.risk import risk_filter
+
+    limits = account.desk(settings).limits
+    age = sessions_apart(fold.train_last, fold.test_last)
+    limits = replace(
+        limits,
+        min_confidence=0.0,  # the policy itself holds below it
+        max_model_age_sessions=max(age, limits.max_model_age_sessions),
+    )
+    return lambda train_end: risk_filter(limits, train_end=train_end)
+
+
+def regimes(
+    lake: Warehouse, settings: Settings, through: date, snapshot: int | None
+) -> dict[date, str]:
+    """The market's regime by session, each as it was known at the end."""
+    if "features.regime" not in lake.tables():
+        return {}
+    rows = lake.read(
+        "features.regime",
+        as_of=decision_time(through),
+        snapshot=snapshot,
+        columns=["symbol", "session", "regime"],
+        where="symbol = ? AND regime IS NOT NULL",
+        params=(settings.symbol,),
+    )
+    return dict(rows.select("session", "regime").iter_rows())
+
+
+@dataclass(frozen=True)
+class WalkedFold:
+    """A fold's result with all that its rows and its MLflow runs say beside it."""
+
+    result: FoldResult
+    configuration: Configuration
+    profile: str
+    source: str
+    symbol: str
+    lake_snapshot: int
+    dagster_run_id: str
+
+    def record(self) -> FoldRecord:
+        """What the registry is told."""
+        from spy_assets.evaluation.walk_forward import POLICY
+        from spy_assets.registry import FoldRecord, SeedRun
+
+        result, fold = self.result, self.result.fold
+        policies = [run for run in result.runs if run.strategy == POLICY]
+        return FoldRecord(
+            profile=self.profile,
+            symbol=self.symbol,
+            preset=self.configuration.preset,
+            window=fold.key,
+            configuration=self.configuration.digest,
+            parameters=self.configuration.values,
+            fold=asdict(fold),
+            metrics=_metrics(result.chosen),
+            chosen_seed=result.chosen.seed,
+            dataset_digest=result.dataset_digest,
+            dataset_rows=fold.train_sessions,
+            lake_snapshot=self.lake_snapshot,
+            dagster_run_id=self.dagster_run_id,
+            seeds=[
+                SeedRun(
+                    run.seed,
+                    run.policy_hash,
+                    candidate.metrics | _metrics(run),
+                    candidate.policy.curve,
+                )
+                for run, candidate in zip(policies, result.selection.candidates, strict=True)
+            ],
+        )
+
+    def batches(self, mlflow_run_id: str | None) -> list[tuple[TableSpec, pl.DataFrame]]:
+        """The rows of the three tables."""
+        timesteps = {
+            one.policy.seed: one.policy.timesteps for one in self.result.selection.candidates
+        }
+        own = {
+            "dataset_digest": self.result.dataset_digest,
+            "parameters": self.configuration.to_json(),
+            "lake_snapshot": self.lake_snapshot,
+            "mlflow_run_id": mlflow_run_id,
+            "dagster_run_id": self.dagster_run_id,
+        }
+        runs = self.result.runs
+        rows: dict[str, Iterable[Mapping[str, Any]]] = {
+            RESULTS: (
+                result_row(run) | own | {"timesteps": timesteps.get(run.seed, 0)} for run in runs
+            ),
+            EQUITY: (row for run in runs for row in equity_rows(run)),
+            TRADES: (row for run in runs for row in trade_rows(run)),
+        }
+        shared = {
+            "preset": self.configuration.preset,
+            "configuration": self.configuration.digest,
+            "test_start": self.result.fold.test_first,
+            "available_at": decision_time(self.result.fold.test_last),
+            "source": self.source,
+        }
+        return [
+            (TABLES[name], frame(TABLES[name], [{**row, **shared} for row in found]))
+            for name, found in rows.items()
+        ]
+
+
+def log_fold(registry: Registry, walked: WalkedFold) -> tuple[str | None, str | None]:
+    """Log a fold in MLflow; gives the run id, or why there is none: its rows go to the lake anyway."""
+    try:
+        return registry.log_fold(walked.record()), None
+    except RegistryUnavailable as error:
+        return None, error.message
+
+
+def _metrics(run: WindowRun) -> dict[str, float]:
+    """Out-of-sample figures under the names that the registry shows."""
+    daily = run.daily
+    return {
+        "test_net_pnl": daily.net_pnl,
+        "test_return": daily.total_return,
+        "test_sharpe": daily.sharpe,
+        "test_max_drawdown": daily.max_drawdown,
+        "test_trades": float(run.trade_count),
+        "test_costs": run.costs,
+    }
+
+
+def result_row(run: WindowRun) -> dict[str, Any]:
+    """The row of ``evaluation.walk_forward`` as far as the run itself knows it."""
+    from spy_assets.evaluation.statistics import bootstrap_mean
+
+    fold, daily, trades = run.fold, run.daily, run.trade_statistics
+    interval = bootstrap_mean(run.daily_pnl, seed=0)
+    return {
+        "strategy": run.strategy,
+        "seed": run.seed,
+        "selected": run.selected,
+        "fold": fold.number,
+        "train_start": fold.train_first,
+        "train_end": fold.train_last,
+        "train_sessions": fold.train_sessions,
+        "test_end": fold.test_last,
+        "test_sessions": fold.test_sessions,
+        "purge_sessions": fold.purge,
+        "embargo_sessions": fold.embargo,
+        "capital": float(run.equity[0]),
+        "net_pnl": daily.net_pnl,
+        "total_return": daily.total_return,
+        "mean_daily": interval.estimate,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "sharpe": daily.sharpe,
+        "max_drawdown": daily.max_drawdown,
+        "trades": run.trade_count,
+        "win_rate": trades.win_rate,
+        "profit_factor": trades.profit_factor,
+        "costs": run.costs,
+        "policy_hash": run.policy_hash,
+    }
+
+
+def equity_rows(run: WindowRun) -> list[dict[str, Any]]:
+    """The rows of ``evaluation.walk_forward_equity``, without the capital at the start."""
+    name = {"strategy": run.strategy, "seed": run.seed}
+    values = run.equity[1:].tolist()
+    return [
+        name | {"session": day, "equity": value}
+        for day, value in zip(run.sessions, values, strict=True)
+    ]
+
+
+def trade_rows(run: WindowRun) -> list[dict[str, Any]]:
+    """The rows of ``evaluation.walk_forward_trades``."""
+    name = {"strategy": run.strategy, "seed": run.seed}
+    rows = []
+    for number, trade in enumerate(run.trades):
+        values = asdict(trade)
+        values["trade_costs"] = values.pop("costs")
+        rows.append(name | values | {"number": number})
+    return rows
+
+
+def latest_configuration(lake: Warehouse, preset: str) -> str | None:
+    """The configuration whose fold was written last; None where there is none of the preset."""
+    lake.ensure(TABLES[RESULTS])
+    found = lake.execute(
+        f"SELECT configuration FROM {RESULTS} WHERE preset = ? ORDER BY ingested_at DESC LIMIT 1",
+        (preset,),
+    )
+    return None if found.is_empty() else str(found["configuration"][0])
+
+
+def walked_windows(lake: Warehouse, preset: str, digest: str) -> set[str]:
+    """Keys of the folds that have rows of a configuration."""
+    lake.ensure(TABLES[RESULTS])
+    found = lake.execute(
+        f"SELECT DISTINCT test_start FROM {RESULTS} WHERE preset = ? AND configuration = ?",
+        (preset, digest),
+    )
+    return {day.isoformat() for day in found["test_start"]}
+
+
+def trials(lake: Warehouse, registry: Registry, symbol: str) -> int:
+    """How many configurations were walked, by MLflow and by the lake; at least 1.
+
+    MLflow remembers those of a lake that was built anew, the lake those of an MLflow that was down.
+    """
+    lake.ensure(TABLES[RESULTS])
+    found = set(lake.execute(f"SELECT DISTINCT configuration FROM {RESULTS}")["configuration"])
+    with suppress(RegistryUnavailable):  # then the lake's own count is all that is known
+        found |= registry.walk_forward_trials(symbol)
+    return max(1, len(found))
+
+
+@dataclass(frozen=True)
+class StoredWalk:
+    """A walk-forward as the lake has it."""
+
+    preset: str
+    digest: str
+    parameters: Mapping[str, Any]
+    runs: tuple[WindowRun, ...]
+    lake_snapshots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    timesteps: int
+
+
+def stored_walk(lake: Warehouse, preset: str, digest: str) -> StoredWalk:
+    """Read all runs of a configuration back.
+
+    Raises
+    ------
+    DataError
+        If it has none.
+    """
+    from spy_assets.errors import DataError
+
+    for name in (RESULTS, EQUITY, TRADES):
+        lake.ensure(TABLES[name])
+    results, equity, trades = (
+        lake.read(name, where="preset = ? AND configuration = ?", params=(preset, digest))
+        for name in (RESULTS, EQUITY, TRADES)
+    )
+    if results.is_empty():
+        raise DataError(
+            f"no fold of preset {preset!r} and configuration {digest!r} is stored",
+            hint=f"run it first: spy walkforward --preset {preset}",
+        )
+    trained = results.filter(results["timesteps"] > 0)
+    return StoredWalk(
+        preset=preset,
+        digest=digest,
+        parameters=json.loads(results["parameters"][0]),
+        runs=tuple(_runs(results, equity, trades)),
+        lake_snapshots=tuple(sorted(set(results["lake_snapshot"]))),
+        seeds=tuple(sorted(set(trained["seed"]))),
+        timesteps=int(trained["timesteps"].max() or 0),  # type: ignore[arg-type]
+    )
+
+
+def _runs(results: pl.DataFrame, equity: pl.DataFrame, trades: pl.DataFrame) -> Iterable[WindowRun]:
+    import numpy as np
+
+    from spy_assets.evaluation.walk_forward import WindowRun
+
+    key = ["test_start", "strategy", "seed"]
+    curves = equity.sort("session").partition_by(key, as_dict=True)
+    closed = trades.sort("number").partition_by(key, as_dict=True)
+    for row in results.sort(key).iter_rows(named=True):
+        name = tuple(row[column] for column in key)
+        curve = curves[name]
+        yield WindowRun(
+            fold=_fold(row),
+            strategy=row["strategy"],
+            seed=row["seed"],
+            selected=row["selected"],
+            sessions=tuple(curve["session"]),
+            equity=np.concatenate(([row["capital"]], curve["equity"].to_numpy())),
+            trades=tuple(_trades(closed[name])) if name in closed else (),
+            trade_count=row["trades"],
+            costs=row["costs"],
+            policy_hash=row["policy_hash"],
+        )
+
+
+def _fold(row: Mapping[str, Any]) -> Fold:
+    """The fold of a row; positions count from the training's first session, as the lake has dates."""
+    from spy_assets.evaluation.splits import Fold
+
+    stop, gap = row["train_sessions"], row["purge_sessions"] + row["embargo_sessions"]
+    return Fold(
+        number=row["fold"],
+        train_start=0,
+        train_stop=stop,
+        test_start=stop + gap,
+        test_stop=stop + gap + row["test_sessions"],
+        train_first=row["train_start"],
+        train_last=row["train_end"],
+        test_first=row["test_start"],
+        test_last=row["test_end"],
+        purge=row["purge_sessions"],
+        embargo=row["embargo_sessions"],
+    )
+
+
+def _trades(rows: pl.DataFrame) -> Iterable[Any]:
+    from spy_assets.evaluation.walk_forward import ClosedTrade
+
+    names = ClosedTrade.__dataclass_fields__
+    for row in rows.rename({"trade_costs": "costs"}).iter_rows(named=True):
+        yield ClosedTrade(**{name: row[name] for name in names})
+
+
+def summary_of(walk: StoredWalk, trials: int) -> WalkForwardSummary:
+    """Sum up a stored walk-forward."""
+    from spy_assets.evaluation.walk_forward_summary import summarise
+
+    return summarise(walk.runs, trials=trials)
+
+
+def tearsheet_path(settings: Settings, walk: StoredWalk) -> Path:
+    """Where the tearsheet of a configuration is; a new one takes the old one's place."""
+    return settings.root / "reports" / "walk_forward" / f"{walk.preset}_{walk.digest}.html"
+
+
+def tearsheet_facts(
+    settings: Settings, walk: StoredWalk, shown: str, made_at: datetime
+) -> TearsheetFacts:
+    """What the tearsheet says of where its numbers are from; ``shown`` is the symbol's display."""
+    from spy_assets.evaluation.tearsheet import TearsheetFacts
+    from spy_assets.signals.build import SOURCE_NOTICES
+
+    return TearsheetFacts(
+        title=f"Walk-forward, {shown}",
+        symbol=shown,
+        source=settings.source,
+        preset=walk.preset,
+        configuration=walk.digest,
+        parameters=walk.parameters,
+        seeds=walk.seeds,
+        timesteps=walk.timesteps,
+        costs=settings.costs,
+        lake_snapshots=walk.lake_snapshots,
+        due_folds=len(folds_of(settings, made_at)),
+        final_from=final_from(settings, made_at),
+        made_at=made_at,
+        notices=tuple(SOURCE_NOTICES.get(settings.source, ())),
+    )
+
+
+def missing_windows(lake: Warehouse, chosen: Sequence[Fold], preset: str, digest: str) -> list[str]:
+    """Keys of the folds that have no row of a configuration yet, oldest first."""
+    walked = walked_windows(lake, preset, digest)
+    return [fold.key for fold in chosen if fold.key not in walked]

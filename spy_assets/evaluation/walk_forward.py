@@ -1,0 +1,337 @@
+"""Walk-forward: train on a window, judge on the sessions after it, move on, never look back.
+
+Each fold of :mod:`spy_assets.evaluation.splits` is one training of every seed on the fold's training
+window and nothing else; whatever is fitted (weights, the choice among seeds) is fitted there. Every seed
+is then walked over the test, and so is each baseline, in the same simulator, with the same
+costs and a fresh account::
+
+    path      ----[------- train -------]--gap--[---- test ----]-----------
+    fitted        weights, choice of seed
+    walked                                    decides ^ at the close before the test's first session
+
+The first decision is at the close before the test, so that equity is measured at each close of
+the test and no session is counted in two folds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from spy_assets.errors import DataError
+from spy_assets.evaluation.backtest import (
+    BacktestResult,
+    EntryFilter,
+    Venue,
+    greedy,
+    run_policy,
+)
+from spy_assets.evaluation.baselines import run_baselines
+from spy_assets.evaluation.splits import Fold
+from spy_assets.evaluation.statistics import (
+    DailyStatistics,
+    Floats,
+    TradeStatistics,
+    daily_statistics,
+    trade_statistics,
+)
+from spy_assets.models.policy.config import PPOConfig
+from spy_assets.models.policy.select import Candidate, Selection, Train, as_net, train_and_select
+from spy_assets.models.policy.train import Progress, Stop, Trading, path_digest, train_policy
+from spy_assets.simulator.kernel import Trade
+from spy_assets.simulator.market_path import MarketPath
+
+POLICY: Final = "policy"
+#: Seed of a run that has none: the baselines'.
+NO_SEED: Final = 0
+#: Least share of training sessions with a complete observation; on the others a policy can only hold.
+LEAST_COMPLETE: Final = 0.5
+
+#: Makes the entry filter of one fold's policy, given the last session of its training.
+FilterOf = Callable[[date], EntryFilter]
+
+
+@dataclass(frozen=True)
+class ClosedTrade:
+    """What is kept of a trade, dollars after all costs.
+
+    ``regime`` is the market's at the decision, None where it is not known.
+    """
+
+    decision_session: date
+    entry_session: date
+    exit_session: date
+    structure: str
+    exit_reason: str
+    quantity: int
+    holding_sessions: int
+    pnl: float
+    costs: float
+    regime: str | None = None
+
+    @classmethod
+    def of(cls, trade: Trade, regimes: Mapping[date, str]) -> ClosedTrade:
+        """Keep what matters of a simulator's trade."""
+        return cls(
+            decision_session=trade.decision_session,
+            entry_session=trade.entry_session,
+            exit_session=trade.exit_session,
+            structure=trade.structure,
+            exit_reason=trade.exit_reason,
+            quantity=trade.quantity,
+            holding_sessions=trade.holding_sessions,
+            pnl=trade.pnl,
+            costs=trade.costs,
+            regime=regimes.get(trade.decision_session),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class WindowRun:
+    """One strategy over the test of one fold.
+
+    Attributes
+    ----------
+    fold
+        The fold.
+    strategy, seed
+        ``policy`` with the seed of its training, or a baseline with :data:`NO_SEED`.
+    selected
+        Whether this is the fold's answer: the seed that the training window chose, and each baseline.
+    sessions
+        Sessions of the test, ``[n]``.
+    equity
+        Dollars: the capital, then the value at each close, ``[n + 1]``.
+    trades
+        Closed trades; of several averaged runs none are kept.
+    trade_count
+        Closed trades of one run.
+    costs
+        Commissions, spreads and slippage, dollars.
+    policy_hash
+        SHA-256 of the weights, empty for a baseline.
+    """
+
+    fold: Fold
+    strategy: str
+    seed: int
+    selected: bool
+    sessions: tuple[date, ...]
+    equity: Floats
+    trades: tuple[ClosedTrade, ...]
+    trade_count: int
+    costs: float
+    policy_hash: str = ""
+
+    @cached_property
+    def daily(self) -> DailyStatistics:
+        """Statistics of daily equity."""
+        return daily_statistics(self.equity)
+
+    @cached_property
+    def trade_statistics(self) -> TradeStatistics:
+        """Statistics of closed trades."""
+        return trade_statistics(np.array([trade.pnl for trade in self.trades], dtype=np.float64))
+
+    @property
+    def daily_pnl(self) -> Floats:
+        """Change of equity in dollars, one number per session."""
+        return np.diff(self.equity)
+
+    @property
+    def returns(self) -> Floats:
+        """Daily returns as decimals, one number per session."""
+        return np.asarray(np.diff(self.equity) / np.maximum(self.equity[:-1], 1e-9))
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """All runs over one fold's test, and what was trained for it.
+
+    ``dataset_digest`` is the SHA-256 of the training data, see
+    :func:`~spy_assets.models.policy.train.path_digest`.
+    """
+
+    fold: Fold
+    selection: Selection
+    runs: tuple[WindowRun, ...]
+    dataset_digest: str
+
+    @property
+    def chosen(self) -> WindowRun:
+        """The run of the seed that the training window chose."""
+        return next(run for run in self.runs if run.strategy == POLICY and run.selected)
+
+    @property
+    def trained_steps(self) -> int:
+        """Environment steps that this process made for the fold, all seeds together."""
+        policies = [candidate.policy for candidate in self.selection.candidates]
+        return sum(policy.timesteps - policy.resumed_at for policy in policies)
+
+
+def training_window(path: MarketPath, fold: Fold) -> MarketPath:
+    """Cut the fold's training sessions out of a path that may begin earlier and end later.
+
+    Raises
+    ------
+    DataError
+        The path lacks sessions of the window, or too few of them have a complete observation.
+    """
+    start, stop = _positions(path, fold.train_first, fold.train_last)
+    _require_all("train", fold, stop - start, fold.train_sessions)
+    window = path.window(start, stop)
+    complete = int(window.valid.sum())
+    if complete < LEAST_COMPLETE * len(window):
+        raise DataError(
+            f"{fold}: {complete} of {len(window)} training sessions have a complete observation",
+            hint="let the windows begin later (SPY_WALK__START)"
+            + (
+                "; SPY_OBSERVATION=daily_15_proxy_v1 needs no option chains"
+                * path.contract.needs_chain
+            ),
+        )
+    return window
+
+
+def venue_of(path: MarketPath, fold: Fold, trading: Trading) -> Venue:
+    """Where all strategies of a fold run: the first decision is at the close before the test.
+
+    Raises
+    ------
+    DataError
+        The path lacks sessions of the test, or the one before it.
+    """
+    start, stop = _positions(path, fold.test_first, fold.test_last)
+    _require_all("test", fold, stop - start, fold.test_sessions)
+    if start < 1:
+        raise DataError(
+            f"{fold}: the path begins with the test", hint="give the sessions before it too"
+        )
+    return Venue(
+        path,
+        start - 1,
+        stop,
+        trading.costs,
+        trading.rules,
+        trading.capital,
+        trading.simulation,
+    )
+
+
+def run_fold(
+    path: MarketPath,
+    fold: Fold,
+    config: PPOConfig,
+    *,
+    trading: Trading | None = None,
+    filter_of: FilterOf | None = None,
+    min_confidence: float = 0.0,
+    regimes: Mapping[date, str] | None = None,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+    train: Train = train_policy,
+) -> FoldResult:
+    """Train every seed on the fold's window, and walk them and all baselines over its test.
+
+    Parameters
+    ----------
+    path
+        The market, at least from the fold's first training session to its last test session. The
+        training is handed its own window of it, and nothing else.
+    config
+        Hyper-parameters and seeds.
+    trading
+        Costs, exits, capital and clock of training and test.
+    filter_of
+        Makes the risk layer's entry filter of the policy; baselines have none.
+    min_confidence
+        Entries that the policy gives less become HOLD.
+    regimes
+        The market's regime by session, to tell trades apart by.
+    checkpoint_dir, progress, stop, train
+        As for :func:`~spy_assets.models.policy.select.train_and_select`.
+
+    Raises
+    ------
+    DataError
+        The path does not have the fold's sessions.
+    ConfigError
+        The training window is too short for an episode.
+    TrainingStopped
+        ``stop`` became true; the next call goes on from the checkpoints.
+    """
+    trading = trading or Trading()
+    window, venue = training_window(path, fold), venue_of(path, fold, trading)
+    selection = train_and_select(
+        window,
+        config,
+        trading=trading,
+        checkpoint_dir=checkpoint_dir,
+        progress=progress,
+        stop=stop,
+        train=train,
+    )
+    entry_filter = None if filter_of is None else filter_of(fold.train_last)
+
+    def walk(candidate: Candidate) -> BacktestResult:
+        net = as_net(candidate.policy, config.activation, path.contract)
+        act = greedy(net.probabilities, min_confidence=min_confidence)
+        return run_policy(venue, act, name=POLICY, entry_filter=entry_filter)
+
+    walked = [(candidate, walk(candidate)) for candidate in selection.candidates]
+    chosen = next(result for candidate, result in walked if candidate is selection.chosen)
+    known = regimes or {}
+    policies = [
+        _window_run(fold, result, known, candidate, candidate is selection.chosen)
+        for candidate, result in walked
+    ]
+    baselines = [_window_run(fold, run, known) for run in run_baselines(venue, chosen).values()]
+    return FoldResult(fold, selection, (*policies, *baselines), path_digest(window))
+
+
+def _window_run(
+    fold: Fold,
+    result: BacktestResult,
+    regimes: Mapping[date, str],
+    candidate: Candidate | None = None,
+    selected: bool = True,
+) -> WindowRun:
+    trades = result.trades if result.runs == 1 else ()
+    return WindowRun(
+        fold=fold,
+        strategy=result.name,
+        seed=NO_SEED if candidate is None else candidate.policy.seed,
+        selected=selected,
+        sessions=result.sessions,
+        equity=result.equity,
+        trades=tuple(ClosedTrade.of(trade, regimes) for trade in trades),
+        trade_count=result.trade_count,
+        costs=result.costs,
+        policy_hash="" if candidate is None else candidate.policy.policy_hash,
+    )
+
+
+def _positions(path: MarketPath, first: date, last: date) -> tuple[int, int]:
+    return bisect_left(path.sessions, first), bisect_right(path.sessions, last)
+
+
+def _require_all(what: str, fold: Fold, found: int, due: int) -> None:
+    if found != due:
+        raise DataError(
+            f"{fold}: the market has {found} of the {due} {what} sessions",
+            hint="materialize the features of these years first",
+        )
+
+
+def selected_runs(runs: Sequence[WindowRun], strategy: str) -> list[WindowRun]:
+    """The answers of one strategy, one per fold, oldest first."""
+    own = [run for run in runs if run.strategy == strategy and run.selected]
+    return sorted(own, key=lambda run: run.fold.test_first)
