@@ -16,7 +16,7 @@ negative price; at a bid of zero nobody sells.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,13 @@ from spy_assets.errors import ConfigError, DataError
 from spy_assets.market.schemas import TIMESTAMP
 from spy_assets.options.contracts import OptionContract
 from spy_assets.options.expiries import options_close, settlement, trading_day
-from spy_assets.sessions import next_session, session_close, sessions_apart
+from spy_assets.sessions import (
+    next_session,
+    session_close,
+    session_open,
+    sessions_apart,
+    trading_minutes_between,
+)
 from spy_assets.simulator._chain_kernel import Chain
 from spy_assets.simulator._chain_order_kernel import (
     COUNTS,
@@ -55,7 +61,7 @@ _FURTHER: Final = ("snapshot_at", "quoted_at", "quote_kind", "is_adjusted", *DEL
 
 EPOCH: Final = date(1970, 1, 1)
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
-#: Closing bells are counted from this session on.
+#: Sessions and closing bells are counted from this session on.
 _FIRST_SESSION: Final = date(1990, 1, 2)
 
 
@@ -161,7 +167,9 @@ class ChainTable:
         chain = Chain(
             time=times,
             day=_days(sessions),
-            closes=_closes_by(sessions, times),
+            session=_session_numbers(sessions),
+            closes=_session_numbers(sessions) + _is_after_close(sessions, times),
+            minutes=_minutes(sessions, times, sessions[0]),
             last=_is_last(sessions),
             spot=_spots(rows, moments),
             dividend=_dividends(sessions, dividends),
@@ -170,6 +178,8 @@ class ChainTable:
             segment_row=order.segment_row,
             **columns,
             expiry=_days(last_days),
+            end_session=_session_numbers(last_days),
+            end_minutes=_minutes(last_days, _ends(last_days), sessions[0]),
             opening=opening,
             settles=np.array([_microseconds(end.settles_at) for end in ends], dtype=np.int64),
             settlement=np.array(
@@ -228,8 +238,7 @@ class ChainTable:
 
     def closes_at(self, term: int) -> int:
         """How many closing bells have rung when a term is settled, counted as in `chain.closes`."""
-        before = sessions_apart(_FIRST_SESSION, self.last_day(term))
-        return before + int(not self.chain.opening[term])
+        return int(self.chain.end_session[term]) + int(not self.chain.opening[term])
 
     def contract(self, term: int, put: bool, strike: float) -> OptionContract:
         """The contract of a term, right and strike."""
@@ -364,17 +373,32 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _START) // timedelta(microseconds=1)
 
 
-def _closes_by(sessions: tuple[date, ...], times: IntArray) -> IntArray:
-    """How many closing bells have rung by each snapshot."""
-    passed = {
-        day: (sessions_apart(_FIRST_SESSION, day), _microseconds(session_close(day)))
-        for day in set(sessions)
-    }
-    pairs = (passed[day] for day in sessions)
-    return np.array(
-        [n + int(at >= close) for (n, close), at in zip(pairs, times.tolist(), strict=True)],
-        dtype=np.int64,
-    )
+def _session_numbers(days: Sequence[date]) -> IntArray:
+    """Sessions counted from the first one that is counted."""
+    numbers = {day: sessions_apart(_FIRST_SESSION, day) for day in set(days)}
+    return np.array([numbers[day] for day in days], dtype=np.int64)
+
+
+def _ends(days: Sequence[date]) -> IntArray:
+    """Closing bells, UTC microseconds."""
+    ends = {day: _microseconds(session_close(day)) for day in set(days)}
+    return np.array([ends[day] for day in days], dtype=np.int64)
+
+
+def _is_after_close(days: Sequence[date], times: IntArray) -> IntArray:
+    """1 where the session's closing bell has rung, else 0."""
+    return (times >= _ends(days)).astype(np.int64)
+
+
+def _minutes(days: Sequence[date], times: IntArray, start: date) -> FloatArray:
+    """Minutes of trading from the opening bell of ``start`` up to each moment of a session."""
+    before, passed, last = {}, 0.0, session_open(start)
+    for day in sorted(set(days)):
+        passed += trading_minutes_between(last, session_open(day))
+        before[day], last = passed, session_open(day)
+    opened = np.array([_microseconds(session_open(day)) for day in days], dtype=np.int64)
+    within = np.clip(times, opened, _ends(days)) - opened
+    return np.array([before[day] for day in days], dtype=np.float64) + within / 60e6
 
 
 def _is_last(sessions: tuple[date, ...]) -> npt.NDArray[np.bool_]:

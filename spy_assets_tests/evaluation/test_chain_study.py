@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import polars as pl
 import pytest
 
+from spy_assets.evaluation.chain_study import (
+    STUDY_SCHEMA,
+    TRADED,
+    break_even_of_chain,
+    study_structures,
+    usual_legs,
+)
+from spy_assets.simulator.chain_backtest import backtest_chain
 from spy_assets.simulator.chain_strategy import LegRule
-from spy_assets.simulator.chain_study import STUDY_SCHEMA, TRADED, study_structures, usual_legs
 from spy_assets.simulator.chain_table import ChainTable
-from spy_assets_tests.simulator.chain_markets import random_table, real_closes, real_rows
+from spy_assets_tests.simulator.chain_markets import (
+    random_table,
+    real_closes,
+    real_rows,
+    written,
+)
+from spy_assets_tests.simulator.test_chain_backtest import (
+    CLOSED,
+    COSTS,
+    FRIDAY,
+    MONDAY,
+    OPENED,
+    SPREAD,
+    TUESDAY,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +65,20 @@ def test_at_mid_nothing_is_paid_for_the_spread(study):
     by_alpha = rows.group_by("alpha").agg(pl.col("spread").sum()).sort("alpha")
     assert by_alpha["spread"][0] == pytest.approx(0.0, abs=1e-9)
     assert by_alpha["spread"].is_sorted()
+
+
+def test_at_the_break_even_alpha_the_same_trades_make_nothing():
+    costly = replace(SPREAD, costs=replace(COSTS, commission=15.0))
+    table = written((MONDAY, 100.0, OPENED), (TUESDAY, 101.0, CLOSED), expiry=FRIDAY)
+    found = break_even_of_chain(backtest_chain(table, costly))
+    # 70 dollars at mid, 60 of commission, and half-spreads of 10 + 5 + 5 + 10 dollars.
+    assert found.alpha == pytest.approx((70.0 - 60.0) / 30.0)
+    assert backtest_chain(table, replace(costly, alpha=found.alpha)).pnl == pytest.approx(0.0)
+
+
+def test_without_trades_there_is_no_break_even_alpha():
+    made = backtest_chain(written((MONDAY, 100.0, OPENED), expiry=FRIDAY), SPREAD)
+    assert break_even_of_chain(made).alpha is None
 
 
 def test_condors_are_placed_by_delta_where_there_is_one():

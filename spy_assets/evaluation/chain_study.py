@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from spy_assets.evaluation.break_even import BreakEven, solve_line
 from spy_assets.options.structures import DEFAULT_WIDTH, STRUCTURES
 from spy_assets.simulator.chain_backtest import ChainBacktest, backtest_chain
 from spy_assets.simulator.chain_strategy import (
@@ -123,13 +124,23 @@ def study_row(made: ChainBacktest, bucket: str) -> dict[str, Any]:
         **sums.row(0, named=True),
         "mean_pnl_pct": trades["pnl_pct"].mean(),
         "worst_pnl": trades["pnl"].min(),
-        "breakeven_alpha": made.breakeven_alpha if trades.height else None,
+        "breakeven_alpha": break_even_of_chain(made).alpha,
         "exits": _counts(trades["exit_reason"]),
         "outcomes": _counts(made.entries["outcome"]),
         "carried_marks": int(everything["stale_marks"].sum()),
         "exit_waits": int(everything["exit_waits"].sum()),
         "quote_kind": made.quote_kind,
     }
+
+
+def break_even_of_chain(made: ChainBacktest) -> BreakEven:
+    """The alpha at which the closed trades would have made nothing, other costs as they were.
+
+    The trades are taken as they are: with another alpha stops and targets could fire elsewhere.
+    """
+    sums = made.trades.select(pl.col("gross", "half_spread", "slippage", "commission").sum())
+    gross, half_spread, slippage, commission = sums.row(0)
+    return solve_line(gross, half_spread, slippage + commission)
 
 
 def _counts(values: pl.Series) -> str:
