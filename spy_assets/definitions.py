@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from spy_assets.defs import (
+    chain_backtests,
     features,
     jobs,
     market,
@@ -28,6 +29,7 @@ def build(spy: SpyResource) -> dg.Definitions:
             *models.ASSETS,
             *signals.ASSETS,
             *walkforward.ASSETS,
+            *chain_backtests.ASSETS,
         ],
         asset_checks=[*market.CHECKS, *features.CHECKS],
         jobs=jobs.JOBS,

@@ -35,6 +35,7 @@ SIGNAL = dg.AssetSelection.assets(["signals", "daily_signal"])
 OUTCOMES = dg.AssetSelection.assets(["ledger", "outcomes"])
 WALK = dg.AssetSelection.assets(["evaluation", "walk_forward"])
 TEARSHEET = dg.AssetSelection.assets(["evaluation", "walk_forward_report"])
+CHAIN_BACKTESTS = dg.AssetSelection.assets(["evaluation", "chain_backtest"])
 REPORTS = dg.AssetSelection.assets(
     ["signals", "statistics"], ["evaluation", "report"], ["models", "model_versions"]
 )
@@ -100,6 +101,12 @@ walk_forward_tearsheet = _job(
     "walk_forward_tearsheet", TEARSHEET, "Sum up the folds and renew the tearsheet."
 )
 
+chain_backtest_job = _job(
+    "chain_backtest",
+    CHAIN_BACKTESTS,
+    "Trade every structure over the stored real chains, at their own bid and ask.",
+)
+
 
 @dg.op(
     description="Compact data files, expire snapshots that nothing refers to, copy the catalogue."
@@ -142,5 +149,6 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     report_job,
     walk_forward_job,
     walk_forward_tearsheet,
+    chain_backtest_job,
     maintain_warehouse,
 ]

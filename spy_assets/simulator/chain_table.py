@@ -147,7 +147,7 @@ class ChainTable:
         dividends
             For the early assignment of short calls.
         delta
-            The column of deltas; by default `delta`, else `vendor_delta`, else none.
+            The column of deltas; by default the first of `delta` and `vendor_delta` that has any.
 
         Raises
         ------
@@ -285,7 +285,8 @@ def _read(frame: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, dict[str, i
 def _delta_column(rows: pl.DataFrame, asked: str | None) -> str | None:
     if asked is not None and asked not in rows.columns:
         raise ConfigError(f"no column of deltas {asked!r}", hint=f"choose of: {', '.join(DELTAS)}")
-    return asked or next((name for name in DELTAS if name in rows.columns), None)
+    known = (name for name in DELTAS if name in rows.columns)
+    return asked or next((name for name in known if rows[name].count()), None)
 
 
 def _floats(column: pl.Series) -> FloatArray:
