@@ -60,7 +60,7 @@ class TrainConfig(dg.Config):
     """Address space of each seed's training in MB, which then has a process of its own; 0: no limit."""
 
 
-def ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
+def agent_config(spy: SpyResource, config: TrainConfig) -> Any:
     """Give the preset of a run's config or of the settings, with what they change of it."""
     from spy_assets.models.policy.config import preset, seeds
 
@@ -99,7 +99,7 @@ def ppo_daily(
 ) -> dg.MaterializeResult:
     """Train on the window that ends with the partition's session, register, and record the run."""
     settings, registry = spy.settings, spy.registry()
-    ppo = ppo_config(spy, config)
+    ppo = agent_config(spy, config)
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
         session = date.fromisoformat(context.partition_key)
@@ -148,7 +148,7 @@ def _select(
     from spy_assets.models.policy.isolation import WorkerFailed
     from spy_assets.models.policy.select import train_and_select
     from spy_assets.models.policy.stopping import stop_on_sigterm
-    from spy_assets.models.policy.train import TrainingStopped, train_ppo
+    from spy_assets.models.policy.train import TrainingStopped, train_policy
 
     alone = memory_limit_mb > 0  # then SIGTERM ends this process, and the other one with it
     try:
@@ -160,21 +160,21 @@ def _select(
                 checkpoint_dir=settings.root / "checkpoints" / MODEL / context.partition_key,
                 progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
                 stop=stop,
-                train=isolated(memory_limit_mb) if alone else train_ppo,
+                train=isolated(memory_limit_mb) if alone else train_policy,
             )
     except (TrainingStopped, WorkerFailed) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def isolated(memory_limit_mb: int) -> "Train":
-    """``train_ppo`` in a process of its own; what cannot go there (progress, stop) stays here."""
+    """``train_policy`` in a process of its own; what cannot go there (progress, stop) stays here."""
     from spy_assets.models.policy.isolation import run_isolated
-    from spy_assets.models.policy.train import train_ppo
+    from spy_assets.models.policy.train import train_policy
 
     def train(path: Any, ppo: Any, seed: int, *, progress: Any, **given: Any) -> "TrainedPolicy":
         del given["stop"]
         limit = memory_limit_mb * 2**20
-        policy = run_isolated(train_ppo, path, ppo, seed, memory_bytes=limit, **given)
+        policy = run_isolated(train_policy, path, ppo, seed, memory_bytes=limit, **given)
         progress(1.0, f"seed {seed}: trained in a process of its own")
         return policy
 

@@ -22,7 +22,7 @@ from spy_assets.defs.describe import (
     table_metadata,
     write_metadata,
 )
-from spy_assets.defs.models import TRAINING_POOL, TrainConfig, isolated, ppo_config
+from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, isolated
 from spy_assets.defs.partitions import OBSERVES_CHAINS, WINDOWS
 from spy_assets.defs.resources import SpyResource
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from spy_assets.evaluation.splits import Fold
     from spy_assets.evaluation.walk_forward import FoldResult
     from spy_assets.evaluation.walk_forward_summary import WalkForwardSummary
-    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.models.policy.config import AgentConfig
     from spy_assets.settings import Settings
     from spy_assets.warehouse import Warehouse
 
@@ -76,16 +76,16 @@ def walk_forward(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
 ) -> dg.MaterializeResult:
     """Train and test the partition's fold; rows of all runs, and nested MLflow runs of its seeds."""
-    settings, ppo = spy.settings, ppo_config(spy, config)
+    settings, agent = spy.settings, agent_config(spy, config)
     fold = walk_windows.fold_named(settings, context.partition_key, spy.utc_now())
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
         started = time.perf_counter()
-        result = _walk(context, lake, settings, fold, ppo, snapshot, config.memory_limit_mb)
+        result = _walk(context, lake, settings, fold, agent, snapshot, config.memory_limit_mb)
         seconds = time.perf_counter() - started
         walked = walking.WalkedFold(
             result,
-            walking.configuration(settings, ppo),
+            walking.configuration(settings, agent),
             settings.profile_name,
             settings.source,
             settings.symbol,
@@ -112,7 +112,7 @@ def _walk(
     lake: "Warehouse",
     settings: "Settings",
     fold: "Fold",
-    ppo: "PPOConfig",
+    agent: "AgentConfig",
     snapshot: int,
     memory_limit_mb: int,
 ) -> "FoldResult":
@@ -121,7 +121,7 @@ def _walk(
     from spy_assets.evaluation.walk_forward import run_fold
     from spy_assets.models.policy.isolation import WorkerFailed
     from spy_assets.models.policy.stopping import stop_on_sigterm
-    from spy_assets.models.policy.train import TrainingStopped, train_ppo
+    from spy_assets.models.policy.train import TrainingStopped, train_policy
 
     alone = memory_limit_mb > 0  # then SIGTERM ends this process, and the other one with it
     try:
@@ -130,7 +130,7 @@ def _walk(
             return run_fold(
                 path,
                 fold,
-                ppo,
+                agent,
                 trading=account.trading(settings),
                 filter_of=walking.filter_of(settings, fold),
                 min_confidence=settings.risk.min_confidence,
@@ -138,7 +138,7 @@ def _walk(
                 checkpoint_dir=_checkpoints(settings, fold),
                 progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
                 stop=stop,
-                train=isolated(memory_limit_mb) if alone else train_ppo,
+                train=isolated(memory_limit_mb) if alone else train_policy,
             )
     except (TrainingStopped, WorkerFailed, DataError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error

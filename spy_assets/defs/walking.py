@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spy_assets.evaluation.tearsheet import TearsheetFacts
     from spy_assets.evaluation.walk_forward import FilterOf, FoldResult, WindowRun
     from spy_assets.evaluation.walk_forward_summary import WalkForwardSummary
-    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.models.policy.config import AgentConfig
     from spy_assets.registry import FoldRecord, Registry
     from spy_assets.settings import Settings
     from spy_assets.warehouse import Warehouse
@@ -57,11 +57,11 @@ class Configuration:
         return json.dumps(self.values, sort_keys=True)
 
 
-def configuration(settings: Settings, ppo: PPOConfig) -> Configuration:
+def configuration(settings: Settings, agent: AgentConfig) -> Configuration:
     """Give the configuration of the settings and of a training."""
     contract = account.desk(settings).contract
-    training = ppo.hyperparameters()
-    training.pop("checkpoint_every")  # changes no weights
+    training = agent.hyperparameters()
+    training.pop("checkpoint_every", None)  # changes no weights
     values = {
         "symbol": settings.symbol,
         "contract": contract.name,

@@ -42,9 +42,9 @@ from spy_assets.evaluation.statistics import (
     daily_statistics,
     trade_statistics,
 )
-from spy_assets.models.policy.config import PPOConfig
+from spy_assets.models.policy.config import AgentConfig
 from spy_assets.models.policy.select import Candidate, Selection, Train, as_net, train_and_select
-from spy_assets.models.policy.train import Progress, Stop, Trading, path_digest, train_ppo
+from spy_assets.models.policy.train import Progress, Stop, Trading, path_digest, train_policy
 from spy_assets.simulator.kernel import Trade
 from spy_assets.simulator.market_path import MarketPath
 
@@ -228,7 +228,7 @@ def venue_of(path: MarketPath, fold: Fold, trading: Trading) -> Venue:
 def run_fold(
     path: MarketPath,
     fold: Fold,
-    config: PPOConfig,
+    config: AgentConfig,
     *,
     trading: Trading | None = None,
     filter_of: FilterOf | None = None,
@@ -237,7 +237,7 @@ def run_fold(
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
-    train: Train = train_ppo,
+    train: Train = train_policy,
 ) -> FoldResult:
     """Train every seed on the fold's window, and walk them and all baselines over its test.
 

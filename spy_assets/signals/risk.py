@@ -37,7 +37,9 @@ from spy_assets.evaluation.backtest import EntryFilter
 from spy_assets.sessions import sessions_apart
 from spy_assets.signals.contract import NOT_ENTRIES, RiskVerdict, RuleVerdict
 from spy_assets.simulator.actions import DAILY_ACTIONS
+from spy_assets.simulator.book import UnitLimits
 from spy_assets.simulator.daily import DailySimulator
+from spy_assets.simulator.session_filter import SessionFilter
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,11 @@ class RiskSizing:
         strictest = min(budget // max_loss, max(0.0, available) // max_loss, limits.max_contracts)
         return max(limits.min_contracts, int(max(0.0, strictest)))
 
+    def unit_limits(self) -> UnitLimits:
+        """Write the rule as numbers, for the batched engine."""
+        limits = self.limits
+        return UnitLimits(limits.risk_fraction, limits.min_contracts, limits.max_contracts, 0.0)
+
 
 def units(case: _Case) -> int:
     """Give the units of the proposal, 0 if its loss is not known."""
@@ -323,7 +330,7 @@ def _session_window(case: _Case) -> tuple[bool, str]:
     edge = case.limits.session_edge_minutes
     if since is None or to_close is None:
         return True, "decided after the close"
-    passed = since >= edge and to_close >= edge
+    passed = SessionFilter(edge, edge).blocks(since, to_close) is None
     return passed, f"{since:.0f} min after open, {to_close:.0f} min to close, edge {edge} min"
 
 

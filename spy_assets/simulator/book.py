@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,19 @@ FillTime = Literal["next_open", "next_close"]
 FloatArray = npt.NDArray[np.float64]
 
 
+class UnitLimits(NamedTuple):
+    """A sizing rule as numbers, for the batched engine.
+
+    Units are the least of ``fraction`` of the account value over the loss of one unit, free cash over
+    that loss, and ``most``; but at least ``least``, and ``without_loss`` where a unit cannot lose.
+    """
+
+    fraction: float
+    least: float
+    most: float
+    without_loss: float
+
+
 class Sizing(Protocol):
     """How many units an entry buys."""
 
@@ -62,6 +75,10 @@ class FixedUnits:
         """Give the number."""
         return self.units
 
+    def unit_limits(self) -> UnitLimits:
+        """Write the rule as numbers."""
+        return UnitLimits(0.0, self.units, self.units, self.units)
+
 
 @dataclass(frozen=True, slots=True)
 class RiskFraction:
@@ -75,6 +92,10 @@ class RiskFraction:
             return 1
         affordable = int(available // max_loss)
         return max(1, min(int(value * self.fraction // max_loss), affordable))
+
+    def unit_limits(self) -> UnitLimits:
+        """Write the rule as numbers."""
+        return UnitLimits(self.fraction, 1.0, float(np.iinfo(np.int32).max), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +155,8 @@ class PathBook:
     requirement
         Dollars of free cash that one unit of each entry action needs, estimated at the close of the
         decision; also its maximum loss. ``[n, len(ENTRIES)]``, NaN where it cannot be priced.
+    open_seconds, close_seconds, expiry_seconds
+        Times of each session's open and close, and of the expiry of its entries: POSIX seconds, ``[n]``.
     """
 
     def __init__(
@@ -160,6 +183,8 @@ class PathBook:
         self._iv: tuple[list[float], list[float]] = (path.iv_close.tolist(), path.iv_open.tolist())
         self._rate: list[float] = path.rate.tolist()
         self._expiry_seconds = {day: session_close(day).timestamp() for day in set(self.expiries)}
+        self.close_seconds, self.open_seconds = (np.array(times) for times in self._seconds)
+        self.expiry_seconds = np.array([self._expiry_seconds[day] for day in self.expiries])
         self._legs: dict[tuple[int, str], tuple[Leg, ...]] = {}
         self.observation: npt.NDArray[np.float32] = path.observation.astype(np.float32)
         self.valid: list[bool] = path.valid.tolist()
@@ -217,12 +242,10 @@ class PathBook:
         return seconds
 
     def _requirements(self) -> FloatArray:
-        close, now = self.path.close, np.array(self._seconds[0])
+        close = self.path.close
         step = self.config.strike_step
         middle = np.array([nearest_strike(spot, step) for spot in self._spot[0]])
-        years = (
-            np.array([self._expiry_seconds[day] for day in self.expiries]) - now
-        ) / YEAR_SECONDS
+        years = (self.expiry_seconds - self.close_seconds) / YEAR_SECONDS
         columns = [
             self._requirement(
                 structure_named(DAILY_ACTIONS[action].structure), close, middle, years

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from spy_assets.errors import ConfigError, DataError
 
 
@@ -72,6 +75,13 @@ class CostModel:
         quoted = max(0.0, mid - self.half_spread) if bid is None else bid
         price = max(0.0, quoted - slip)
         return PricedFill(price, mid - quoted, quoted - price)
+
+    def fill_prices(self, mids: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
+        """Prices that :meth:`fill` gives for many mids without quotes; NaN where there is no mid."""
+        slip = self.slippage_fraction * mids
+        if side > 0:
+            return np.asarray(mids + self.half_spread + slip)
+        return np.maximum(0.0, np.maximum(0.0, mids - self.half_spread) - slip)
 
     def fees(self, contracts: int, side: int, price: float, multiplier: int) -> float:
         """Commission, and the fee on a sale's proceeds, of one leg in dollars."""

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from spy_assets.errors import ConfigError, DataError
+from spy_assets.errors import DataError
 from spy_assets.simulator.actions import HOLD, N_ACTIONS
 from spy_assets.simulator.book import DailyConfig, PathBook
 from spy_assets.simulator.costs import PRESETS, CostModel
@@ -22,6 +22,7 @@ from spy_assets.simulator.daily import (
     DailySimulator,
     RewardComponents,
 )
+from spy_assets.simulator.episodes import episode_starts
 from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules
 from spy_assets.simulator.kernel import Trade
 from spy_assets.simulator.market_path import MARKET_DIMS, MarketPath
@@ -76,34 +77,11 @@ class DailyOptionsEnv(gymnasium.Env[Observation, np.int64]):
         self.rules = rules
         self.capital = capital
         self.episode_length = episode_length
-        self._starts = self._possible_starts()
+        self._starts = episode_starts(self.book, episode_length)
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (N_OBSERVATION,), np.float32)
         self.action_space = gymnasium.spaces.Discrete(N_ACTIONS)
         self.simulator = self._simulator(int(self._starts[0]))
         self._market = self.book.observation[self._starts[0]]
-
-    def _possible_starts(self) -> npt.NDArray[np.int64]:
-        path, length = self.book.path, self.episode_length
-        if length is not None and not 1 <= length < len(path):
-            raise ConfigError(
-                f"an episode of {length} steps on a path of {len(path)} sessions",
-                hint="a path needs at least one session more than an episode has steps",
-            )
-        seen = path.observation[path.valid]
-        if seen.size == 0:
-            raise DataError("no session of the path has a complete observation")
-        if seen.min() < 0.0 or seen.max() > 1.0:
-            at = int(np.argmax((seen < 0.0).any(axis=0) | (seen > 1.0).any(axis=0)))
-            raise DataError(
-                f"observation {path.contract.market_names[at]!r} reaches from {seen[:, at].min()} to "
-                f"{seen[:, at].max()}",
-                hint="the observation contract bounds every dimension to 0..1",
-            )
-        last = len(path) - 1 - (length or 1)
-        starts = np.flatnonzero(path.valid[: last + 1])
-        if starts.size == 0:
-            raise DataError(f"no complete observation among the first {last + 1} sessions")
-        return starts[:1] if length is None else starts
 
     def _simulator(self, start: int) -> DailySimulator:
         stop = None if self.episode_length is None else start + self.episode_length + 1

@@ -15,7 +15,7 @@ import pytest
 
 from spy_assets.errors import ModelError
 from spy_assets.models.policy.isolation import WorkerFailed, run_isolated
-from spy_assets.models.policy.train import train_ppo
+from spy_assets.models.policy.train import train_policy
 from spy_assets_tests.models.markets import random_market, tiny_config
 
 ROLLOUTS = 8
@@ -35,7 +35,7 @@ def _lines(process: subprocess.Popen[str], count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> str:
-    return train_ppo(random_market(), tiny_config(timesteps=ROLLOUTS * 256), 42).policy_hash
+    return train_policy(random_market(), tiny_config(timesteps=ROLLOUTS * 256), 42).policy_hash
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_sigterm_stops_cleanly_and_keeps_the_work(uninterrupted: str, tmp_path: 
     assert time.monotonic() - begun < 10.0
     assert process.returncode == 3
     assert "continues from its checkpoint" in words
-    policy = train_ppo(
+    policy = train_policy(
         random_market(),
         tiny_config(timesteps=ROLLOUTS * 256),
         42,
@@ -77,7 +77,7 @@ def test_sigterm_stops_cleanly_and_keeps_the_work(uninterrupted: str, tmp_path: 
 
 def _train(n_steps: int) -> str:
     config = tiny_config(timesteps=n_steps * 4, n_steps=n_steps)
-    return train_ppo(random_market(), config, 42).policy_hash
+    return train_policy(random_market(), config, 42).policy_hash
 
 
 @pytest.mark.slow

@@ -345,7 +345,7 @@ def test_a_training_without_memory_fails_its_run_only(court: Court) -> None:
     )
     assert not made.success
     (failure,) = [event for event in made.all_events if event.is_step_failure]
-    assert "train_ppo failed in its process" in str(failure.step_failure_data.error)
+    assert "train_policy failed in its process" in str(failure.step_failure_data.error)
     assert not [event for event in made.all_events if event.is_step_up_for_retry]
     assert neighbour.poll() is None
     neighbour.communicate(b"\n")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from spy_assets.models.policy.stopping import stop_on_sigterm
-from spy_assets.models.policy.train import TrainingStopped, train_ppo
+from spy_assets.models.policy.train import TrainingStopped, train_policy
 from spy_assets_tests.models.markets import random_market, tiny_config
 
 
@@ -18,7 +18,7 @@ def main(folder: str, out: str, rollouts: str) -> int:
     config = tiny_config(timesteps=int(rollouts) * 256)
     with stop_on_sigterm() as stop:
         try:
-            policy = train_ppo(
+            policy = train_policy(
                 random_market(),
                 config,
                 42,

@@ -1,8 +1,10 @@
 """The policy at work: a forward pass in NumPy, deterministic, without PyTorch.
 
-The network is that of Stable-Baselines3's ``MlpPolicy`` with separate policy and value layers::
+The network is that of Stable-Baselines3's ``MlpPolicy``: hidden layers that policy and value share,
+or separate ones, or both in this order::
 
     h0 = observation
+    h_i = activation(W_i h_{i-1} + b_i)          features_extractor.net.{0,2,...}
     h_i = activation(W_i h_{i-1} + b_i)          mlp_extractor.policy_net.{0,2,...}
     logits = A h_n + a                           action_net
     p(action) = softmax(logits over the allowed actions)
@@ -28,7 +30,7 @@ from spy_assets.models.policy.weights import FileIdentity, PolicyWeights, load_w
 Vector = npt.NDArray[np.float64]
 Layer = tuple[Vector, Vector]
 
-_HIDDEN = re.compile(r"^mlp_extractor\.(policy|value)_net\.(\d+)\.weight$")
+_HIDDEN = re.compile(r"^(features_extractor\.net|mlp_extractor\.\w+_net)\.(\d+)\.weight$")
 
 
 def _layer(tensors: Mapping[str, npt.NDArray[Any]], name: str) -> Layer:
@@ -42,10 +44,10 @@ def _layer(tensors: Mapping[str, npt.NDArray[Any]], name: str) -> Layer:
     return weight.astype(np.float64).T, bias.astype(np.float64)
 
 
-def _hidden(tensors: Mapping[str, npt.NDArray[Any]], branch: str) -> tuple[Layer, ...]:
+def _hidden(tensors: Mapping[str, npt.NDArray[Any]], stack: str) -> tuple[Layer, ...]:
     found = [match for name in tensors if (match := _HIDDEN.match(name))]
-    numbers = sorted(int(match[2]) for match in found if match[1] == branch)
-    return tuple(_layer(tensors, f"mlp_extractor.{branch}_net.{number}") for number in numbers)
+    numbers = sorted(int(match[2]) for match in found if match[1] == stack)
+    return tuple(_layer(tensors, f"{stack}.{number}") for number in numbers)
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,12 @@ class PolicyNet:
             A layer is missing, or the first one does not take the contract's dimensions.
         """
         tensors = weights.tensors
+        shared = _hidden(tensors, "features_extractor.net")
+        own = (_hidden(tensors, f"mlp_extractor.{branch}_net") for branch in ("policy", "value"))
         net = cls(
             weights,
-            (*_hidden(tensors, "policy"), _layer(tensors, "action_net")),
-            (*_hidden(tensors, "value"), _layer(tensors, "value_net")),
+            (*shared, *next(own), _layer(tensors, "action_net")),
+            (*shared, *next(own), _layer(tensors, "value_net")),
         )
         width = len(weights.observation)
         for branch in (net._policy, net._value):

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from spy_assets.errors import ConfigError
 from spy_assets.features.contracts import DAILY_15_PROXY_V1, ObservationContract
-from spy_assets.models.policy.config import PPOConfig
+from spy_assets.models.policy.config import AgentConfig
 from spy_assets.models.policy.inference import PolicyNet
-from spy_assets.models.policy.train import Progress, Stop, Trading, TrainedPolicy, train_ppo
+from spy_assets.models.policy.train import Progress, Stop, Trading, TrainedPolicy, train_policy
 from spy_assets.models.policy.weights import decode_weights, encode_weights
 from spy_assets.simulator.market_path import MarketPath
 
@@ -54,7 +54,7 @@ class Selection:
     validation_sessions: int
 
 
-def split_for_selection(path: MarketPath, config: PPOConfig) -> tuple[MarketPath, MarketPath]:
+def split_for_selection(path: MarketPath, config: AgentConfig) -> tuple[MarketPath, MarketPath]:
     """Cut a training window into the part that is trained on and the tail that compares seeds.
 
     Raises
@@ -84,7 +84,7 @@ def as_net(
 
 
 def score(
-    policy: TrainedPolicy, path: MarketPath, config: PPOConfig, trading: Trading
+    policy: TrainedPolicy, path: MarketPath, config: AgentConfig, trading: Trading
 ) -> Candidate:
     """Walk ``path`` once with the most probable action of each state; nothing is sampled."""
     net = as_net(policy, config.activation, path.contract)
@@ -106,18 +106,18 @@ def score(
 
 def train_and_select(
     path: MarketPath,
-    config: PPOConfig,
+    config: AgentConfig,
     *,
     trading: Trading | None = None,
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
-    train: Train = train_ppo,
+    train: Train = train_policy,
 ) -> Selection:
     """Train every seed of ``config`` and keep the one with the best net P&L on the inner tail.
 
     The earlier seed wins a tie. ``train`` may be another way to call
-    :func:`~spy_assets.models.policy.train.train_ppo`, such as in a process of its own.
+    :func:`~spy_assets.models.policy.train.train_policy`, such as in a process of its own.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Give a function that turns true once SIGTERM has arrived, for ``train_ppo(stop=...)``.
+    """Give a function that turns true once SIGTERM has arrived, for ``train_policy(stop=...)``.
 
     The previous handler is put back afterwards. Outside the main thread, where Python cannot handle
     signals, the function is always false.

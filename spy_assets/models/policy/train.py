@@ -1,31 +1,28 @@
-"""Training of the daily policy: masked PPO, reproducible to the bit, continued after any kill.
+"""Training of the daily policy: PPO, A2C or DQN, reproducible to the bit, continued after any kill.
 
 One core, one thread, deterministic kernels: the same path, configuration and seed give the same
-weights in every process of one machine. The state at the end of each rollout (weights, Adam,
-random numbers, environments) is a checkpoint; a training that continues from it ends with the
-weights of one that was never interrupted.
+weights in every process of one machine. The state at the end of each rollout (weights, optimizer,
+random numbers, environments, for DQN its memory) is a checkpoint; a training that continues from it
+ends with the weights of one that was never interrupted.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ModelError
 from spy_assets.models.policy.checkpoint import CheckpointStore
-from spy_assets.models.policy.config import PPOConfig
-from spy_assets.models.policy.weights import policy_hash
+from spy_assets.models.policy.config import AgentConfig
+from spy_assets.models.policy.weights import exported, policy_hash
 from spy_assets.simulator.book import DailyConfig, PathBook
 from spy_assets.simulator.costs import PRESETS as COST_PRESETS
 from spy_assets.simulator.costs import CostModel
@@ -34,20 +31,11 @@ from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules
 from spy_assets.simulator.market_path import MarketPath
 
 if TYPE_CHECKING:
-    from sb3_contrib import MaskablePPO
+    from spy_assets.models.policy.agents import Agent
+    from spy_assets.simulator.vector_env import DailyVecEnv
 
 Progress = Callable[[float, str], None]
 Stop = Callable[[], bool]
-
-#: Names in the learning curve of what Stable-Baselines3 measures in an update.
-_MEASURED = {
-    "train/policy_gradient_loss": "policy_loss",
-    "train/value_loss": "value_loss",
-    "train/entropy_loss": "entropy_loss",
-    "train/approx_kl": "approx_kl",
-    "train/clip_fraction": "clip_fraction",
-    "train/explained_variance": "explained_variance",
-}
 
 
 class TrainingStopped(ModelError):
@@ -77,6 +65,14 @@ class Trading:
             book=book,
         )
 
+    def copies(self, book: PathBook, count: int, episode_length: int | None) -> DailyVecEnv:
+        """Make a vector environment of ``count`` accounts over the path of ``book``."""
+        from spy_assets.simulator.vector_env import DailyVecEnv
+
+        return DailyVecEnv(
+            book, count, episode_length=episode_length, rules=self.rules, capital=self.capital
+        )
+
 
 @dataclass(frozen=True)
 class TrainedPolicy:
@@ -87,11 +83,13 @@ class TrainedPolicy:
     seed
         The seed.
     state_dict
-        Tensors by name, in order, as NumPy arrays.
+        Tensors by name, in order, as NumPy arrays: what a weights file holds. Softmax of the
+        logits that they give is the policy, whatever the algorithm; for DQN they give
+        Q / temperature.
     policy_hash
         SHA-256 of ``state_dict``; see :func:`~spy_assets.models.policy.weights.policy_hash`.
     curve
-        One row per rollout: ``timesteps``, ``step_reward`` (mean), the losses, and
+        One row per rollout: ``timesteps``, ``step_reward`` (mean), the algorithm's figures, and
         ``episode_reward`` (mean over the episodes that ended in it, absent if none did).
     timesteps
         Environment steps made.
@@ -125,15 +123,15 @@ def path_digest(path: MarketPath) -> str:
     return digest.hexdigest()
 
 
-def training_fingerprint(path: MarketPath, config: PPOConfig, seed: int, trading: Trading) -> str:
+def training_fingerprint(path: MarketPath, config: AgentConfig, seed: int, trading: Trading) -> str:
     """SHA-256 over all that decides the weights: data, hyper-parameters, account, seed."""
     parts = (path_digest(path), config.digest(), str(seed), repr(trading))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
-def train_ppo(
+def train_policy(
     path: MarketPath,
-    config: PPOConfig,
+    config: AgentConfig,
     seed: int,
     *,
     trading: Trading | None = None,
@@ -148,7 +146,7 @@ def train_ppo(
     path
         The training window, and nothing after it.
     config, seed
-        Hyper-parameters and seed; ``config.seeds`` is not looked at.
+        Hyper-parameters, the algorithm among them, and seed; ``config.seeds`` is not looked at.
     trading
         Costs, exits, capital; the defaults of :class:`Trading` if None.
     checkpoint_dir
@@ -157,7 +155,7 @@ def train_ppo(
     progress
         Called after each rollout with the fraction done and a line of text.
     stop
-        Asked before every step; once true, the checkpoint is written and :class:`TrainingStopped`
+        Asked after every step; once true, the checkpoint is written and :class:`TrainingStopped`
         raised. The wait is one update at most.
 
     Raises
@@ -179,12 +177,16 @@ def train_ppo(
         return trainer.result(resumed_at)
 
 
-def _run(trainer: _Trainer, store: CheckpointStore, config: PPOConfig, report: Progress) -> None:
+#: The name from before there were other algorithms.
+train_ppo = train_policy
+
+
+def _run(trainer: _Trainer, store: CheckpointStore, config: AgentConfig, report: Progress) -> None:
     state, written = trainer.state(), trainer.done
     try:
         while trainer.done < config.rollouts:
             row = trainer.rollout()
-            state = trainer.state()
+            state = trainer.state() if store.path is not None else state
             if trainer.done % config.checkpoint_every == 0:
                 store.write(state)
                 written = trainer.done
@@ -214,28 +216,23 @@ def _deterministic() -> Iterator[None]:
 
 
 class _Trainer:
-    """MaskablePPO, one rollout and its update at a time."""
+    """An agent and its environments, one rollout at a time."""
 
     def __init__(
-        self, path: MarketPath, config: PPOConfig, seed: int, trading: Trading, stop: Stop
+        self, path: MarketPath, config: AgentConfig, seed: int, trading: Trading, stop: Stop
     ) -> None:
-        from stable_baselines3.common.vec_env import DummyVecEnv
+        from spy_assets.models.policy.agents import make_agent
 
-        self.config, self.seed = config, seed
-        book = trading.book(path)
-        self.envs = [trading.environment(book, config.episode_length) for _ in range(config.n_envs)]
-        makers = [partial(_without_info, env) for env in self.envs]
-        self.vector = DummyVecEnv(makers)  # type: ignore[arg-type]  # a list is invariant
-        self.model = _make_model(self.vector, config, seed)
-        total = config.rollouts * config.rollout_steps
-        self.total, self.callback = self.model._setup_learn(total, _stopper(stop))
+        self.config, self.seed, self.stop = config, seed, stop
+        self.copies = trading.copies(trading.book(path), config.n_envs, config.episode_length)
+        self.agent: Agent = make_agent(self.copies, config, seed)
         self.curve: list[dict[str, float]] = []
         self.running = np.zeros(config.n_envs)
 
     @property
     def steps(self) -> int:
         """Environment steps made."""
-        return int(self.model.num_timesteps)
+        return self.agent.steps
 
     @property
     def done(self) -> int:
@@ -244,85 +241,76 @@ class _Trainer:
 
     def rollout(self) -> dict[str, float]:
         """Collect one rollout and learn from it."""
-        model = self.model
-        buffer = model.rollout_buffer
-        finished = model.collect_rollouts(self.vector, self.callback, buffer, model.n_steps)
-        if not finished:
+        figures = self.agent.rollout(self.stop)
+        if figures is None:
             raise TrainingStopped(
                 f"training of seed {self.seed} was stopped after {self.done} of "
                 f"{self.config.rollouts} rollouts",
                 hint="run it again; it continues from its checkpoint",
             )
-        model._update_current_progress_remaining(model.num_timesteps, self.total)
-        row = {"timesteps": float(self.steps), "step_reward": float(buffer.rewards.mean())}
-        episodes = self._episode_rewards(buffer.rewards, buffer.episode_starts)
+        rewards, starts = self.agent.experience()
+        row = {"timesteps": float(self.steps), "step_reward": float(rewards.mean())}
+        episodes = self._episode_rewards(rewards, starts)
         if episodes:
             row["episode_reward"] = float(np.mean(episodes))
-        model.train()
-        measured = model.logger.name_to_value
-        row |= {name: float(measured[key]) for key, name in _MEASURED.items()}
-        model.logger.dump(self.steps)
-        self.curve.append(row)
-        return row
+        self.curve.append(row | figures)
+        return self.curve[-1]
 
     def _episode_rewards(
-        self, rewards: npt.NDArray[np.float32], starts: npt.NDArray[np.float32]
+        self, rewards: npt.NDArray[np.float32], starts: npt.NDArray[np.bool_]
     ) -> list[float]:
         """Sum rewards per episode, across rollouts; give the sums of those that ended."""
         ended: list[float] = []
         for step, (reward, start) in enumerate(zip(rewards, starts, strict=True)):
-            fresh = start.astype(bool) & (step + self.steps > self.config.rollout_steps)
-            ended += self.running[fresh].tolist()
-            self.running = np.where(start.astype(bool), 0.0, self.running) + reward
+            if start.any():
+                if self.curve or step > 0:
+                    ended += self.running[start].tolist()
+                self.running[start] = 0.0
+            self.running += reward
         return ended
 
     def describe(self, row: Mapping[str, float]) -> str:
         """One line about where the training stands."""
         reward = row.get("episode_reward")
         text = "" if reward is None else f", reward per episode {reward:.2f}"
-        return f"seed {self.seed}: {self.steps:,} of {self.total:,} steps{text}"
+        total = self.config.rollouts * self.config.rollout_steps
+        return f"seed {self.seed}: {self.steps:,} of {total:,} steps{text}"
 
     def state(self) -> dict[str, Any]:
         """Everything that the next rollout depends on, as tensors and plain values."""
         import torch
 
-        model = self.model
+        from spy_assets.models.policy.agents import packed
+
         kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
-        assert model._last_obs is not None
-        return {
-            "rollouts": self.done,
-            "timesteps": self.steps,
-            "updates": int(model._n_updates),
-            "policy": {key: value.clone() for key, value in model.policy.state_dict().items()},
-            "optimizer": _copied(model.policy.optimizer.state_dict()),
-            "torch_random": torch.get_rng_state(),
-            "numpy_random": [
-                str(kind),
-                torch.from_numpy(np.asarray(keys).astype(np.int64)),
-                int(position),
-                int(has_gauss),
-                float(cached),
-            ],
-            "environments": [_environment_state(env) for env in self.envs],
-            "observation": torch.from_numpy(np.array(model._last_obs)),
-            "episode_starts": torch.from_numpy(np.array(model._last_episode_starts)),
-            "running": self.running.tolist(),
-            "curve": [dict(row) for row in self.curve],
-        }
+        state: dict[str, Any] = packed(
+            {
+                "rollouts": self.done,
+                "agent": self.agent.state(),
+                "environments": self.copies.state(),
+                "torch_random": torch.get_rng_state(),
+                "numpy_random": [
+                    str(kind),
+                    np.asarray(keys).astype(np.int64),
+                    int(position),
+                    int(has_gauss),
+                    float(cached),
+                ],
+                "running": self.running,
+                "curve": [dict(row) for row in self.curve],
+            }
+        )
+        return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
         import torch
 
-        model = self.model
-        model.num_timesteps, model._n_updates = state["timesteps"], state["updates"]
-        model.policy.load_state_dict(state["policy"])
-        model.policy.optimizer.load_state_dict(state["optimizer"])
-        for env, saved in zip(self.envs, state["environments"], strict=True):
-            _restore_environment(env, saved)
-        model._last_obs = state["observation"].numpy()
-        model._last_episode_starts = state["episode_starts"].numpy()
-        self.running = np.array(state["running"])
+        from spy_assets.models.policy.agents import unpacked
+
+        self.agent.restore(state["agent"])
+        self.copies.restore(unpacked(state["environments"], like=self.copies.state()))
+        self.running = state["running"].numpy()
         self.curve = [dict(row) for row in state["curve"]]
         kind, keys, *rest = state["numpy_random"]
         np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
@@ -330,9 +318,7 @@ class _Trainer:
 
     def result(self, resumed_at: int) -> TrainedPolicy:
         """Copy the weights out."""
-        tensors = {
-            key: value.numpy().copy() for key, value in self.model.policy.state_dict().items()
-        }
+        tensors = exported(self.agent.learned())
         return TrainedPolicy(
             seed=self.seed,
             state_dict=tensors,
@@ -341,81 +327,3 @@ class _Trainer:
             timesteps=self.steps,
             resumed_at=resumed_at,
         )
-
-
-class _WithoutInfo(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Drops what a step tells beside the reward: the vector environment would copy it deeply."""
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, _ = self.env.step(action)
-        return observation, reward, terminated, truncated, {}
-
-
-def _without_info(env: DailyOptionsEnv) -> _WithoutInfo:
-    return _WithoutInfo(env)
-
-
-def _make_model(envs: Any, config: PPOConfig, seed: int) -> MaskablePPO:
-    import torch
-    from sb3_contrib import MaskablePPO
-    from stable_baselines3.common.logger import Logger
-
-    activation = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}[config.activation]
-    model = MaskablePPO(
-        "MlpPolicy",
-        envs,
-        learning_rate=config.learning_rate,
-        n_steps=config.n_steps,
-        batch_size=config.batch_size,
-        n_epochs=config.n_epochs,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        clip_range=config.clip_range,
-        ent_coef=config.ent_coef,
-        vf_coef=config.vf_coef,
-        max_grad_norm=config.max_grad_norm,
-        target_kl=config.target_kl,
-        policy_kwargs={"net_arch": list(config.hidden), "activation_fn": activation},
-        seed=seed,
-        device="cpu",
-    )
-    model.set_logger(Logger(folder=None, output_formats=[]))
-    return model
-
-
-def _stopper(stop: Stop) -> Any:
-    from stable_baselines3.common.callbacks import BaseCallback
-
-    class Stopper(BaseCallback):
-        """Ends the rollout when asked to."""
-
-        def _on_step(self) -> bool:
-            return not stop()
-
-    return Stopper()
-
-
-def _copied(value: Any) -> Any:
-    """Copy nested state: the optimizer's own tensors change in place."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {key: _copied(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_copied(inner) for inner in value]
-    return value
-
-
-def _environment_state(env: DailyOptionsEnv) -> str:
-    """Account and random numbers; JSON keeps floats and 128-bit integers exactly."""
-    random_state = env.np_random.bit_generator.state
-    return json.dumps({"simulator": env.simulator.state(), "random": random_state})
-
-
-def _restore_environment(env: DailyOptionsEnv, saved: str) -> None:
-    state = json.loads(saved)
-    env.simulator.restore(state["simulator"])
-    env.np_random.bit_generator.state = state["random"]
-    env._observe()  # the last complete observation, which a terminal session repeats

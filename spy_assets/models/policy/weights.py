@@ -100,6 +100,19 @@ def policy_hash(state_dict: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def exported(state_dict: Mapping[str, Any]) -> dict[str, Array]:
+    """Copy a PyTorch policy's tensors for a weights file, each of them once.
+
+    Stable-Baselines3 names a trunk that policy and value share three times.
+    """
+    aliases = ("pi_features_extractor.", "vf_features_extractor.")
+    return {
+        name: value.numpy().copy()
+        for name, value in state_dict.items()
+        if not name.startswith(aliases)
+    }
+
+
 def encode_weights(
     state_dict: Mapping[str, Any],
     contract: ObservationContract,
