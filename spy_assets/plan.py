@@ -25,8 +25,9 @@ from spy_assets.dagster_home import close_abandoned_runs, process_tags
 from spy_assets.dagster_home import instance as open_instance
 from spy_assets.definitions import build
 from spy_assets.defs import judging
+from spy_assets.defs.chains import ASSET as OPTION_CHAIN
 from spy_assets.defs.deciding import REFRESH_INCIDENT
-from spy_assets.defs.partitions import OBSERVES_CHAINS, years_of
+from spy_assets.defs.partitions import OBSERVES_CHAINS, ChainPart, chain_ranges, years_of
 from spy_assets.defs.resources import SpyResource
 from spy_assets.defs.staleness import History, Lost, Needed, Running, merge
 from spy_assets.errors import ConfigError, DataError, SourceError, SpyError
@@ -138,18 +139,20 @@ class Runner:
         config: dict[str, Any] | None = None,
         running: Running | None = None,
         force: bool = False,
+        symbol: str | None = None,
     ) -> Step:
         """Materialize what is missing or stale of a job's assets.
 
-        ``wanted`` are the partitions that must be there, None for assets without partitions.
+        ``wanted`` are the partitions that must be there, None for assets without partitions. A stage
+        of one ``symbol`` makes that one's lost partitions only, so the notes of them stay.
         """
         started = time.perf_counter()
         self._require_listed(title, wanted)
         step = Step(title)
         notes = {} if force else refetch.read_notes(self.settings)
-        lost = _lost(notes.values())
+        lost = _lost(notes.values(), symbol)
         history = History(self.instance, self.defs, lost)
-        assets = [AssetKey(list(key)) for key in keys] if keys else self._assets_of(job)
+        assets = [AssetKey(list(key)) for key in keys] if keys else self.assets_of(job)
         if force:
             needs = [
                 Needed(key, None if wanted is None else tuple(wanted), "asked for")
@@ -166,7 +169,8 @@ class Runner:
             step.reason = f"{needs[0].key.to_user_string()}: {needs[0].reason}"
             config = (config or {}) | _refetching(key for key in selected if key in lost)
             step.materialized = self._execute(title, job, selected, partitions, config)
-        refetch.strike_out(self.settings, notes, {key.to_user_string() for key in assets})
+        if symbol is None:
+            refetch.strike_out(self.settings, notes, {key.to_user_string() for key in assets})
         step.seconds = time.perf_counter() - started
         self.steps.append(step)
         self._say(step)
@@ -190,30 +194,48 @@ class Runner:
         partitions: list[str],
         config: dict[str, Any] | None,
     ) -> int:
-        tags = process_tags()
-        if partitions:
-            tags |= {RANGE_START: partitions[0], RANGE_END: partitions[-1]}
+        """One run over the partitions; of chains one for each stretch of sessions of a symbol."""
+        expected = len(selected) * max(1, len(partitions))
+        with _progress(self.console, title, expected) as listen:
+            return sum(
+                self._run(job, selected, tags, config, listen) for tags in _range_tags(partitions)
+            )
+
+    def _run(
+        self,
+        job: str,
+        selected: list[AssetKey],
+        tags: dict[str, str],
+        config: dict[str, Any] | None,
+        listen: Callable[[Any], None],
+    ) -> int:
         job_def = self.defs.resolve_job_def(job)
         run_id = str(uuid.uuid4())
         log = self.settings.root / "logs"
         log.mkdir(parents=True, exist_ok=True)
-        expected = len(selected) * max(1, len(partitions))
-        with _progress(self.console, title, expected) as listen:
-            self.instance.add_event_listener(run_id, listen)
-            with (log / f"{run_id}.log").open("w") as file, redirect_stdout(file):
-                result = job_def.execute_in_process(
-                    instance=self.instance,
-                    run_id=run_id,
-                    asset_selection=selected,
-                    tags=tags,
-                    run_config=_QUIET | (config or {}),
-                    raise_on_error=False,
-                )
+        self.instance.add_event_listener(run_id, listen)
+        with (log / f"{run_id}.log").open("w") as file, redirect_stdout(file):
+            result = job_def.execute_in_process(
+                instance=self.instance,
+                run_id=run_id,
+                asset_selection=selected,
+                tags=process_tags() | tags,
+                run_config=_QUIET | (config or {}),
+                raise_on_error=False,
+            )
         if not result.success:
             raise _failure(result, f"`make up` shows run {run_id} in the Dagster UI")
         return len(result.get_asset_materialization_events())
 
-    def _assets_of(self, job: str) -> list[AssetKey]:
+    def lost_partitions(self, key: AssetKey, symbol: str) -> set[str]:
+        """Partitions of one underlying that were made, and whose rows are lost."""
+        lost = _lost(refetch.read_notes(self.settings).values(), symbol)
+        if key not in lost:
+            return set()
+        return History(self.instance, self.defs, lost).lost_of(key)
+
+    def assets_of(self, job: str) -> list[AssetKey]:
+        """The job's assets, upstream first."""
         layer = self.defs.resolve_job_def(job).asset_layer
         order = self.defs.resolve_asset_graph().toposorted_asset_keys
         return [key for key in order if key in layer.selected_asset_keys]
@@ -224,11 +246,22 @@ class Runner:
         self.console.print(f" {mark} {step.name:<28}{done:<20}[dim]{step.seconds:5.1f} s[/]")
 
 
-def _lost(notes: Iterable[refetch.Note]) -> dict[AssetKey, list[Lost]]:
+def _range_tags(partitions: Sequence[str]) -> list[dict[str, str]]:
+    """The tags of each run that makes some partitions of one kind."""
+    if not partitions:
+        return [{}]
+    if ChainPart.is_key(partitions[0]):
+        ranges = chain_ranges(partitions)
+    else:
+        ranges = [(partitions[0], partitions[-1])]
+    return [{RANGE_START: first, RANGE_END: last} for first, last in ranges]
+
+
+def _lost(notes: Iterable[refetch.Note], symbol: str | None = None) -> dict[AssetKey, list[Lost]]:
     found: dict[AssetKey, list[Lost]] = {}
     for note in notes:
         for asset in note.assets:
-            found.setdefault(AssetKey.from_user_string(asset), []).append(Lost(*note.days))
+            found.setdefault(AssetKey.from_user_string(asset), []).append(Lost(*note.days, symbol))
     return found
 
 
@@ -477,17 +510,39 @@ def _history(runner: Runner, last: date) -> None:
 
 
 def _chains(runner: Runner, last: date) -> None:
-    """Option chains; without them the signal goes on, and holds where its model observes them."""
-    days = [str(day) for day in _chain_days(runner, last)]
-    if not days:
-        return
-    try:
-        runner.stage("option chains", "refresh_chain", days)
-    except RunFailed as failure:
-        runner.console.print(f"[yellow]option chains: {escape(failure.message)}[/]")
+    """Option chains, and those whose rows were lost.
+
+    Without them the signal goes on, and holds where its model observes them; one underlying's failure
+    keeps no other's back.
+    """
+    notes, settings = refetch.read_notes(runner.settings), runner.settings
+    # Where nothing can be asked for quotes, the note of lost ones waits for a source.
+    asked = settings.chain_source is not None or settings.chains.model_chain
+    keys = [key for key in runner.assets_of("refresh_chain") if asked or key != OPTION_CHAIN]
+    failed = False
+    for symbol in settings.chain_symbols:
+        wanted = {ChainPart(day, symbol).key for day in _chain_days(runner, symbol, last)}
+        for key in keys:
+            wanted |= runner.lost_partitions(key, symbol)
+        if not wanted:
+            continue
+        title = "option chains" + f" {symbol}" * (len(settings.chain_symbols) > 1)
+        try:
+            runner.stage(
+                title,
+                "refresh_chain",
+                sorted(wanted),
+                keys=[key.path for key in keys],
+                symbol=symbol,
+            )
+        except RunFailed as failure:
+            failed = True
+            runner.console.print(f"[yellow]{title}: {escape(failure.message)}[/]")
+    if not failed:
+        refetch.strike_out(settings, notes, {key.to_user_string() for key in keys})
 
 
-def _chain_days(runner: Runner, last: date) -> list[date]:
+def _chain_days(runner: Runner, symbol: str, last: date) -> list[date]:
     """The last session on a live source; on one that has ended, those that have a file, if observed."""
     settings = runner.settings
     if settings.chain_source is None:
@@ -499,7 +554,7 @@ def _chain_days(runner: Runner, last: date) -> list[date]:
     from spy_assets.market.sources.chains import open_chain_source
 
     source = open_chain_source(settings)
-    offered = [] if source is None else source.sessions(settings.symbol, now=runner.spy.utc_now())
+    offered = [] if source is None else source.sessions(symbol, now=runner.spy.utc_now())
     return [day for day in offered if settings.first_year <= day.year and day <= last]
 
 

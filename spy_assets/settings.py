@@ -71,6 +71,15 @@ DEFAULT_SYMBOLS: tuple[str, ...] = (
 )  # fmt: skip
 
 
+def _listed(value: Any) -> Any:
+    """Names out of text with commas; text that looks like a list was no JSON."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        raise ValueError("no JSON list; write names separated by commas, without brackets")
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -175,6 +184,9 @@ class ChainSettings(_Group):
         description="where option chains come from: none, cboe, yahoo, polygon, flat_files, tradier, "
         "alpaca, thetadata or files; by default the files source's own chains/ folder, else none",
     )
+    symbols: tuple[str, ...] | None = Field(
+        None, description="underlyings of the chains, by commas or as JSON; SPY_SYMBOL by default"
+    )
     model_chain: bool = Field(
         False,
         description="price a chain from the volatility indices, labelled surface, for sessions "
@@ -199,6 +211,17 @@ class ChainSettings(_Group):
     thetadata_url: str = Field(
         "http://127.0.0.1:25503", description="where the Theta Terminal listens"
     )
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        names = _listed(value)
+        if not isinstance(names, list | tuple):
+            return names
+        odd = [name for name in names if not isinstance(name, str) or set("|[],") & set(name)]
+        if odd:
+            raise ValueError(f"names without | [ ] or a comma; not {', '.join(map(repr, odd))}")
+        return tuple(dict.fromkeys(names)) or None
 
 
 def _json_or_text(value: Any) -> Any:
@@ -288,14 +311,7 @@ class Settings(BaseSettings):
         file = getattr(dotenv_settings, "env_file", None)
         return init_settings, _Environment(settings_cls), _EnvFile(settings_cls, env_file=file)
 
-    @field_validator("symbols", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            raise ValueError("no JSON list; write names separated by commas, without brackets")
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+    _split = field_validator("symbols", mode="before")(_listed)
 
     @field_validator("home", "files_dir", "calendar_overrides")
     @classmethod
@@ -336,6 +352,11 @@ class Settings(BaseSettings):
             return None if self.chains.source == "none" else self.chains.source
         own = self.files_dir if self.source == "files" else None
         return "files" if own is not None and (own / "chains").is_dir() else None
+
+    @property
+    def chain_symbols(self) -> tuple[str, ...]:
+        """The underlyings whose chains are kept; the traded one by default."""
+        return self.chains.symbols or (self.symbol,)
 
     @property
     def clock_server(self) -> str | None:
@@ -504,6 +525,12 @@ def _days_out_of_range(settings: Settings, last: date, why: str) -> Iterator[str
         yield f"SPY_AS_OF={day}: a {day:%A} on which XNYS is closed; nearest are {near}"
 
 
+def _observes_chains(settings: Settings) -> bool:
+    from spy_assets.features.contracts import get_contract
+
+    return get_contract(settings.observation).needs_chain
+
+
 def _contradictions(settings: Settings) -> Iterator[str]:
     """Values that are fine by themselves and do not fit the others, the disk or the calendar.
 
@@ -513,6 +540,11 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "SPY_FILES_DIR is not set, but SPY_SOURCE='files' reads from it"
     if settings.chains.source == "files" and settings.files_dir is None:
         yield "SPY_FILES_DIR is not set, but SPY_CHAINS__SOURCE='files' reads from it"
+    if settings.symbol not in settings.chain_symbols and _observes_chains(settings):
+        yield (
+            f"SPY_CHAINS__SYMBOLS={','.join(settings.chain_symbols)}: lacks SPY_SYMBOL="
+            f"{settings.symbol!r}, whose chains SPY_OBSERVATION={settings.observation!r} needs"
+        )
     for name in CHAIN_SECRETS.get(settings.chains.source or "", ()):
         if getattr(settings, name) is None:
             asked = f"SPY_CHAINS__SOURCE={settings.chains.source!r}"

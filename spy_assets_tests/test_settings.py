@@ -137,6 +137,30 @@ def test_a_list_is_by_commas_or_json(text: str, tmp_path: Path, monkeypatch: pyt
     assert load_settings().symbols == ("SPY", "QQQ")
 
 
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [("SPY,QQQ", ("SPY", "QQQ")), ('["QQQ"]', ("QQQ",)), ("SPY, SPY", ("SPY",)), ("", ("IWM",))],
+)
+def test_chains_are_of_the_symbols_named_or_the_traded_one(
+    text: str, symbols: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SPY_CHAINS__SYMBOLS", text)
+    assert load_settings(symbol="IWM").chain_symbols == symbols
+
+
+def test_a_symbol_that_is_no_key_of_a_partition_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPY_CHAINS__SYMBOLS", "SPY|QQQ")
+    with pytest.raises(ConfigError, match=r"names without \| \[ \] or a comma; not 'SPY\|QQQ'"):
+        load_settings()
+
+
+def test_a_model_of_chains_needs_those_of_its_own_symbol():
+    own = {"observation": "daily_15_chain_v1", "chains": {"symbols": ("QQQ",)}}
+    with pytest.raises(ConfigError, match="SPY_CHAINS__SYMBOLS=QQQ: lacks SPY_SYMBOL='SPY'"):
+        load_settings(**own)
+    assert load_settings(symbol="QQQ", **own).chain_symbols == ("QQQ",)
+
+
 def test_values_that_are_no_json_are_told_with_all_the_rest(monkeypatch: pytest.MonkeyPatch):
     wrong = {"HTTP": "x", "TRAIN": "{bad", "SYMBOLS": '{"SPY": 1}', "FILL": "never", "RISKS": "1"}
     for name, value in wrong.items():

@@ -298,7 +298,13 @@ def payoff_of(priced: Priced) -> Chart:
     prices = [leg_value.price or 0.0 for leg_value in priced.values]
     carry = asked.carry
     market = PayoffMarket(
-        asked.spot, asked.term.years, carry.rate, carry.dividend_yield, known, asked.american
+        asked.spot,
+        asked.term.years,
+        carry.rate,
+        carry.dividend_yield,
+        known,
+        asked.american,
+        asked.market.dividends,
     )
     return payoff_chart(asked.legs, prices, market, title=asked.title)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from spy_assets.cli.option_inputs import Carry
-    from spy_assets.cli.option_prices import Question
 
 STRIKES = 10
 
@@ -242,8 +241,6 @@ def price(
         american=option_prices.is_american(listed) if american is None else american,
         dividends=dividends,
     )
-    if picture is not None:
-        _require_drawable(question)
     with terminal.guarded_stdout():
         if market_price is None:
             priced = option_prices.value(question, volatilities)
@@ -279,14 +276,6 @@ def _carry(
         dividend_yield=0.0 if instead else paid,
     )
     return replace(found, yield_from="the dividends in cash instead") if instead else found
-
-
-def _require_drawable(question: Question) -> None:
-    if question.market.dividends:
-        raise ConfigError(
-            "--picture does not draw the value before dividends in cash",
-            hint="leave --picture out, or give a --yield in place of --dividend",
-        )
 
 
 def _require_one_way(vol: list[str] | None, market_price: float | None) -> None:

@@ -1,8 +1,8 @@
-"""One session's chain: asked for, judged, cleaned, analysed and written; what the assets share."""
+"""A partition's chain: asked for, judged, cleaned, analysed and written; what the assets share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +11,7 @@ import dagster as dg
 
 from spy_assets import sessions
 from spy_assets.defs.describe import picture, table
+from spy_assets.defs.partitions import ChainPart
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ CHECKS: dict[str, str] = {
     "parity": "Calls and puts agree with the forward of their expiry.",
     "spot_agreement": "The vendor's spot is the one that the quotes imply.",
     "quarantine": "No contract is withheld as an error.",
-    "provided": "Every session of the run has a chain.",
+    "provided": "Every partition of the run has a chain.",
     "analysed": "Rate and dividend yield are known, and near-the-money quotes give a volatility.",
 }
 #: Checks whose failure keeps a chain out of the warehouse.
@@ -67,9 +68,9 @@ BLOCKING = (
 
 @dataclass
 class Taken:
-    """What became of one session's chain."""
+    """What became of one partition's chain."""
 
-    session: date
+    part: ChainPart
     #: Why there is no chain.
     absent: str = ""
     #: Whether a source was asked for one; where none is set, no chain is due.
@@ -111,8 +112,8 @@ def check_specs() -> list[dg.AssetCheckSpec]:
     ]
 
 
-def take(lake: Warehouse, spy: SpyResource, source: ChainSource | None, session: date) -> Taken:
-    """Ask for a session's chain, judge it, and analyse it if it may be published.
+def take(lake: Warehouse, spy: SpyResource, source: ChainSource | None, part: ChainPart) -> Taken:
+    """Ask for a chain, judge it, and analyse it if it may be published.
 
     Raises
     ------
@@ -123,38 +124,38 @@ def take(lake: Warehouse, spy: SpyResource, source: ChainSource | None, session:
 
     if source is None:
         told = "no source of option chains is set (SPY_CHAINS__SOURCE)"
-        return replace(_without(lake, spy, session, told), due=False)
+        return replace(_without(lake, spy, part, told), due=False)
     try:
-        raw = source.chain(spy.settings.symbol, session, now=spy.utc_now())
+        raw = source.chain(part.symbol, part.session, now=spy.utc_now())
     except NotProvided as error:
-        return _without(lake, spy, session, error.message)
-    return judge(lake, spy, session, raw)
+        return _without(lake, spy, part, error.message)
+    return judge(lake, spy, part, raw)
 
 
-def _without(lake: Warehouse, spy: SpyResource, session: date, why: str) -> Taken:
+def _without(lake: Warehouse, spy: SpyResource, part: ChainPart, why: str) -> Taken:
     """A session that no source has: nothing, or a model's chain if that is wanted.
 
     A real chain that is stored stays; a model's never takes its place.
     """
     if not spy.settings.chains.model_chain:
-        return Taken(session, absent=why)
-    if stored_sessions(lake, spy.settings.symbol, [session]):
-        return Taken(session, absent=f"{why}; the stored chain stays")
-    return _modelled(lake, spy, session, why)
+        return Taken(part, absent=why)
+    if stored(lake, [part]):
+        return Taken(part, absent=f"{why}; the stored chain stays")
+    return _modelled(lake, spy, part, why)
 
 
-def _modelled(lake: Warehouse, spy: SpyResource, session: date, why: str) -> Taken:
+def _modelled(lake: Warehouse, spy: SpyResource, part: ChainPart, why: str) -> Taken:
     """The chain that the day's volatility indices tell, labelled as such."""
     from spy_assets.errors import DataError
     from spy_assets.options.calibration import INDEX_DAYS
     from spy_assets.options.chain import clean_chain
     from spy_assets.options.model_chain import model_chain
 
-    symbol = spy.settings.symbol
-    bars, carry = _carry(lake, symbol, session)
+    session, symbol = part
+    bars, carry = _carry(lake, part)
     closes = bars.filter(bars["session"] == session)["close"]
     if carry.rate is None or carry.dividend_yield is None or closes.is_empty():
-        return Taken(session, absent=f"{why}; no model chain: {carry.missing or 'no_close'}")
+        return Taken(part, absent=f"{why}; no model chain: {carry.missing or 'no_close'}")
     lake.ensure(TABLES["market.volatility"])
     known = lake.read(
         "market.volatility",
@@ -173,8 +174,8 @@ def _modelled(lake: Warehouse, spy: SpyResource, session: date, why: str) -> Tak
             dividend_yield=carry.dividend_yield,
         )
     except DataError as error:
-        return Taken(session, absent=f"{why}; no model chain: {error.message}")
-    taken = Taken(session, absent=f"{why}; a model's chain", kind="surface", carry=carry)
+        return Taken(part, absent=f"{why}; no model chain: {error.message}")
+    taken = Taken(part, absent=f"{why}; a model's chain", kind="surface", carry=carry)
     taken.raw_rows, taken.pins = raw.frame.height, fit.pins
     now = max(spy.utc_now(), sessions.decision_time(session))
     taken.cleaned = clean_chain(raw, session=session, as_of=now, symbol=symbol)
@@ -183,16 +184,16 @@ def _modelled(lake: Warehouse, spy: SpyResource, session: date, why: str) -> Tak
     return taken
 
 
-def judge(lake: Warehouse, spy: SpyResource, session: date, raw: RawChain) -> Taken:
+def judge(lake: Warehouse, spy: SpyResource, part: ChainPart, raw: RawChain) -> Taken:
     """Check, clean and analyse a raw chain."""
     from spy_assets.options.chain import clean_chain
     from spy_assets.options.chain_checks import check_chain
 
-    symbol, now = spy.settings.symbol, spy.utc_now()
-    bars, carry = _carry(lake, symbol, session)
-    neighbours = _neighbours(lake, symbol, session)
+    (session, symbol), now = part, spy.utc_now()
+    bars, carry = _carry(lake, part)
+    neighbours = _neighbours(lake, part)
     before = [day for day in neighbours if day < session]
-    taken = Taken(session, kind="chain", raw_rows=raw.frame.height, carry=carry)
+    taken = Taken(part, kind="chain", raw_rows=raw.frame.height, carry=carry)
     taken.findings = check_chain(
         raw.frame,
         root=_root(raw.frame, symbol),
@@ -235,12 +236,13 @@ def analyse(chain: pl.DataFrame, carry: Carry) -> ChainAnalytics:
     return ChainAnalytics(told, pl.DataFrame(schema=FORWARDS_SCHEMA), None, "none")
 
 
-def _carry(lake: Warehouse, symbol: str, session: date) -> tuple[pl.DataFrame, Carry]:
+def _carry(lake: Warehouse, part: ChainPart) -> tuple[pl.DataFrame, Carry]:
     """The underlying's bars, and the carry, as known at the session's decision."""
     from spy_assets.options.carry import known_carry
 
     for name in ("market.daily_bars", "market.rates"):
         lake.ensure(TABLES[name])
+    session, symbol = part
     as_of = sessions.decision_time(session)
     start = session - _YEAR
     bars = lake.read(
@@ -269,8 +271,9 @@ def _root(chain: pl.DataFrame, symbol: str) -> str:
     return str(roots.value_counts(sort=True)["root"][0])
 
 
-def _neighbours(lake: Warehouse, symbol: str, session: date) -> dict[date, pl.DataFrame]:
+def _neighbours(lake: Warehouse, part: ChainPart) -> dict[date, pl.DataFrame]:
     """Stored real chains of the days around a session."""
+    session, symbol = part
     from spy_assets.options.chain import CHAIN_SCHEMA
 
     lake.ensure(TABLES[QUOTES])
@@ -284,21 +287,21 @@ def _neighbours(lake: Warehouse, symbol: str, session: date) -> dict[date, pl.Da
 
 
 def store(lake: Warehouse, spy: SpyResource, taken: Sequence[Taken]) -> list[WriteResult]:
-    """Write quotes, quarantine and coverage of all sessions in one transaction."""
+    """Write quotes, quarantine and coverage of all partitions in one transaction."""
     import polars as pl
 
     from spy_assets.market.schemas import QUARANTINE, TIMESTAMP, empty
     from spy_assets.options.chain import DATASET
 
-    now, symbol = spy.utc_now(), spy.settings.symbol
+    now = spy.utc_now()
     quotes = [rows_of(one.analytics) for one in taken if one.publishable and one.analytics]
     withheld = [empty(QUARANTINE)]
     withheld += [one.cleaned.quarantined for one in taken if one.cleaned and not one.blocked]
-    withheld += [_withheld_chain(one, symbol) for one in taken if one.blocked]
+    withheld += [_withheld_chain(one) for one in taken if one.blocked]
     known = {"available_at": pl.lit(now, TIMESTAMP), "source": pl.lit(DATASET)}
     batches = [
         (TABLES["quarantine.rows"], pl.concat(withheld).with_columns(**known)),
-        (TABLES["market.coverage"], _coverage(lake, symbol, taken).with_columns(**known)),
+        (TABLES["market.coverage"], _coverage(lake, taken).with_columns(**known)),
     ]
     if quotes:
         batches.insert(0, (TABLES[QUOTES], pl.concat(quotes)))
@@ -315,25 +318,23 @@ def rows_of(analytics: ChainAnalytics) -> pl.DataFrame:
     )
 
 
-def _coverage(lake: Warehouse, symbol: str, taken: Sequence[Taken]) -> pl.DataFrame:
-    """Rows of `market.coverage`: a chain is due of each session that was asked for, and came or not.
+def _coverage(lake: Warehouse, taken: Sequence[Taken]) -> pl.DataFrame:
+    """Rows of `market.coverage`: a chain is due of each partition that was asked for, and came or not.
 
-    A session keeps the row of its stored chain if a later answer has none. Model prices are no chain.
+    A partition keeps the row of its stored chain if a later answer has none. Model prices are no chain.
     """
     from spy_assets.market.gaps import Coverage, coverage_frame
     from spy_assets.options.chain import DATASET
 
-    days = [one.session for one in taken]
-    kept = stored_sessions(lake, symbol, days) if days else frozenset()
+    kept = stored(lake, [one.part for one in taken])
     rows = []
     for one in taken:
         came = one.publishable and not one.absent
-        if one.due and (came or one.session not in kept):
+        if one.due and (came or one.part not in kept):
             lacking = int(not came)
             told = _came(one) if came else _missed(one)
-            rows.append(
-                Coverage(DATASET, symbol, one.session, 1, 1 - lacking, lacking, lacking, told)
-            )
+            session, symbol = one.part
+            rows.append(Coverage(DATASET, symbol, session, 1, 1 - lacking, lacking, lacking, told))
     return coverage_frame(rows)
 
 
@@ -352,7 +353,7 @@ def _missed(taken: Taken) -> str:
     return taken.absent or f"no sound contract; {taken.withheld} withheld"
 
 
-def _withheld_chain(taken: Taken, symbol: str) -> pl.DataFrame:
+def _withheld_chain(taken: Taken) -> pl.DataFrame:
     """One quarantine row for each reason that kept a whole chain out."""
     import json
 
@@ -363,15 +364,16 @@ def _withheld_chain(taken: Taken, symbol: str) -> pl.DataFrame:
     from spy_assets.options.chain import DATASET
 
     rows = []
+    session, symbol = taken.part
     for finding in taken.blocked:
         payload = json.dumps({"contracts": taken.raw_rows, "found": finding.message})
-        named = f"{symbol}\n{taken.session}\n{finding.name}\n{payload}"
+        named = f"{symbol}\n{session}\n{finding.name}\n{payload}"
         rows.append(
             {
                 "dataset": DATASET,
                 "row_id": row_id(DATASET, named),
                 "symbol": symbol,
-                "session": taken.session,
+                "session": session,
                 "reason": f"chain:{finding.name}",
                 "severity": "error",
                 "payload": payload,
@@ -381,17 +383,17 @@ def _withheld_chain(taken: Taken, symbol: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=pl.Schema(QUARANTINE))
 
 
-def results(taken: Sequence[Taken], stored: frozenset[date]) -> list[dg.AssetCheckResult]:
-    """One result per check over all sessions of a run."""
+def results(taken: Sequence[Taken], kept: frozenset[ChainPart]) -> list[dg.AssetCheckResult]:
+    """One result per check over all partitions of a run."""
     found: dict[str, list[_Told]] = {name: [] for name in CHECKS}
     for one in taken:
         for finding in one.findings:
             words = "; ".join((finding.message, *finding.examples))
-            told = _Told(one.session, finding.passed, words, finding.severity == "error")
+            told = _Told(one.part, finding.passed, words, finding.severity == "error")
             found[finding.name].append(told)
-        there = not one.absent or one.session in stored
+        there = not one.absent or one.part in kept
         words = one.absent or f"{one.raw_rows} contracts"
-        found["provided"].append(_Told(one.session, there, words))
+        found["provided"].append(_Told(one.part, there, words))
         if one.cleaned is not None:
             found["quarantine"].append(_quarantine(one))
         if one.analytics is not None:
@@ -400,9 +402,9 @@ def results(taken: Sequence[Taken], stored: frozenset[date]) -> list[dg.AssetChe
 
 
 class _Told(NamedTuple):
-    """What a check says of one session."""
+    """What a check says of one chain."""
 
-    session: date
+    part: ChainPart
     passed: bool
     words: str
     #: Whether a failure blocks what is downstream; what was not judged does not.
@@ -414,7 +416,7 @@ def _quarantine(one: Taken) -> _Told:
     errors = one.cleaned.quarantined.filter(severity="error")
     counts = errors["reason"].value_counts(sort=True).rows()
     told = ", ".join(f"{reason} {count}" for reason, count in counts[:10])
-    return _Told(one.session, errors.is_empty(), told or "none withheld")
+    return _Told(one.part, errors.is_empty(), told or "none withheld")
 
 
 def _analysed(one: Taken) -> _Told:
@@ -427,18 +429,18 @@ def _analysed(one: Taken) -> _Told:
     assert one.carry is not None
     if one.carry.missing is not None:
         words = f"not judged: {one.carry.missing}, so that no volatility can be told"
-        return _Told(one.session, False, words)
+        return _Told(one.part, False, words)
     contracts, spot = one.analytics.contracts, one.analytics.spot
     distance = (pl.col("strike") / pl.lit(spot, pl.Float64) - 1.0).abs()
     near = contracts.filter(
         distance <= NEAR, pl.col("years") > 0, pl.col("is_otm"), ~pl.col("is_adjusted")
     )
     if near.is_empty():
-        return _Told(one.session, False, "not judged: no contract near the money is known")
+        return _Told(one.part, False, "not judged: no contract near the money is known")
     known = near["iv"].count()
     words = f"{known} of {near.height} contracts near the money have a volatility"
     words += f", {contracts['iv'].count()} of {contracts.height} of all"
-    return _Told(one.session, known >= _ANALYSED_SHARE * near.height, words)
+    return _Told(one.part, known >= _ANALYSED_SHARE * near.height, words)
 
 
 def _result(name: str, rows: list[_Told]) -> dg.AssetCheckResult:
@@ -451,9 +453,9 @@ def _result(name: str, rows: list[_Told]) -> dg.AssetCheckResult:
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
         metadata={
-            "sessions": len(rows),
+            "chains": len(rows),
             "failed": len(failed),
-            "found": "\n".join(f"{row.session}: {row.words}" for row in told[:_ROWS])
+            "found": "\n".join(f"{row.part}: {row.words}" for row in told[:_ROWS])
             or "no chain was judged",
         },
     )
@@ -468,7 +470,8 @@ def describe(one: Taken) -> dict[str, Any]:
     contracts, spot = one.analytics.contracts, one.analytics.spot
     statuses = contracts["iv_status"].value_counts(sort=True).sort("count", descending=True)
     shown: dict[str, Any] = {
-        "session": one.session.isoformat(),
+        "session": one.part.session.isoformat(),
+        "symbol": one.part.symbol,
         "quote_kind": one.kind,
         "vendor": ", ".join(contracts["source"].unique().sort()),
         "contracts": contracts.height,
@@ -488,7 +491,7 @@ def describe(one: Taken) -> dict[str, Any]:
     if one.carry.dividend_yield is not None:
         shown["dividend_yield"] = one.carry.dividend_yield
     if not contracts.filter(pl.col("iv").is_not_null()).is_empty():
-        shown |= _surface(one.analytics, f"{contracts['symbol'][0]} {one.session}")
+        shown |= _surface(one.analytics, str(one.part))
     return shown
 
 
@@ -542,19 +545,22 @@ def _shown(errors: Errors) -> dict[str, float]:
     return {"points": errors.points, "rmse": errors.rmse, "worst": errors.worst}
 
 
-def stored_sessions(lake: Warehouse, symbol: str, days: Sequence[date]) -> frozenset[date]:
-    """Those of the sessions that have a real chain in the warehouse."""
+def stored(lake: Warehouse, parts: Collection[ChainPart]) -> frozenset[ChainPart]:
+    """Those of the partitions that have a real chain in the warehouse."""
+    if not parts:
+        return frozenset()
     lake.ensure(TABLES[QUOTES])
+    days = [part.session for part in parts]
     found = lake.execute(
-        f"SELECT DISTINCT session FROM {QUOTES}"
-        " WHERE symbol = ? AND quote_kind = 'chain' AND session BETWEEN ? AND ?",
-        [symbol, min(days), max(days)],
+        f"SELECT DISTINCT session, symbol FROM {QUOTES}"
+        " WHERE quote_kind = 'chain' AND session BETWEEN ? AND ?",
+        [min(days), max(days)],
     )
-    return frozenset(found["session"]) & frozenset(days)
+    return frozenset(map(ChainPart._make, found.iter_rows())) & frozenset(parts)
 
 
-def load(lake: Warehouse, symbol: str, session: date) -> tuple[ChainAnalytics, str | None]:
-    """A session's stored chain, the real one if there is one, and its kind; or nothing and None."""
+def load(lake: Warehouse, part: ChainPart) -> tuple[ChainAnalytics, str | None]:
+    """A stored chain, the real one if there is one, and its kind; or nothing and None."""
     import polars as pl
 
     from spy_assets.options.chain import CHAIN_SCHEMA
@@ -565,7 +571,7 @@ def load(lake: Warehouse, symbol: str, session: date) -> tuple[ChainAnalytics, s
     )
 
     lake.ensure(TABLES[QUOTES])
-    rows = lake.read(QUOTES, where="symbol = ? AND session = ?", params=(symbol, session))
+    rows = lake.read(QUOTES, where="session = ? AND symbol = ?", params=part)
     kind = "chain" if "chain" in rows["quote_kind"] else "surface"
     rows = rows.filter(pl.col("quote_kind") == kind)
     schema = {**CHAIN_SCHEMA, **ANALYTICS_SCHEMA}
@@ -588,10 +594,56 @@ class Volatility(NamedTuple):
     available_at: datetime
 
 
+def measure(
+    lake: Warehouse, parts: Sequence[ChainPart]
+) -> tuple[list[pl.DataFrame], list[ChainPart]]:
+    """Rows of `features.chain`, and the partitions whose chain is lost, with the features that it had.
+
+    Parameters
+    ----------
+    parts
+        In order, as each looks back over the ones before.
+    """
+    import polars as pl
+
+    from spy_assets.features.chain import chain_features
+    from spy_assets.market.schemas import TIMESTAMP
+
+    rows, lost, own = [], [], dict[str, list[Volatility]]()
+    for part in parts:
+        analytics, kind = load(lake, part)
+        if kind is None and _measured_on_a_chain(lake, part):
+            lost.append(part)
+            continue
+        moments = analytics.contracts["available_at"].to_list()
+        moment: datetime = max(moments, default=sessions.decision_time(part.session))
+        before = own.setdefault(part.symbol, [])
+        history = volatilities(lake, part, kind, as_of=moment, own=before)
+        row = chain_features(analytics, session=part.session, iv_history=history)
+        before.append(Volatility(part.session, kind, row["atm_iv_avg"][0], moment))
+        rows.append(
+            row.with_columns(
+                pl.lit(part.symbol).alias("symbol"),
+                pl.lit(kind, pl.String).alias("quote_kind"),
+                pl.lit(moment, TIMESTAMP).alias("available_at"),
+                pl.lit("option_chain").alias("source"),
+            )
+        )
+    return rows, lost
+
+
+def _measured_on_a_chain(lake: Warehouse, part: ChainPart) -> bool:
+    found = lake.execute(
+        f"SELECT count(*) AS n FROM {FEATURES}"
+        " WHERE session = ? AND symbol = ? AND quote_kind IS NOT NULL",
+        part,
+    )
+    return bool(found["n"][0])
+
+
 def volatilities(
     lake: Warehouse,
-    symbol: str,
-    session: date,
+    part: ChainPart,
     kind: str | None,
     *,
     as_of: datetime,
@@ -610,12 +662,13 @@ def volatilities(
 
     if kind is None:
         return {}
-    stored = lake.read(
+    session, symbol = part
+    measured = lake.read(
         FEATURES,
         as_of=as_of,
         where="symbol = ? AND session >= ? AND session < ?",
         params=(symbol, rank_sessions(session)[0], session),
     ).select("session", "quote_kind", "atm_iv_avg", "available_at")
-    known = {one.session: one for one in map(Volatility._make, stored.iter_rows())}
+    known = {one.session: one for one in map(Volatility._make, measured.iter_rows())}
     known |= {one.session: one for one in own if one.available_at <= as_of}
     return {day: one.value for day, one in known.items() if day < session and one.kind == kind}

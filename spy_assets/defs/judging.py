@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account
-from spy_assets.errors import DataError, ModelFileMismatch
+from spy_assets.errors import ContractMismatch, DataError, ModelFileMismatch
 from spy_assets.sessions import (
     decision_time,
     last_closed_session,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 MODEL = "ppo_daily"
 #: `spy run` tries a new window at most this often, as the weekly schedule does.
 RETRAIN_SESSIONS = 5
+#: Other versions that are run beside a challenger at most.
+MOST_CANDIDATES = 19
 #: What the mirror keeps of a registered version.
 MIRRORED = {
     "model": "VARCHAR", "version": "VARCHAR", "created_at": "TIMESTAMPTZ", "mlflow_run_id": "VARCHAR",
@@ -273,6 +276,7 @@ def judge(
     challenger = run(version, "policy")
     champion = None if incumbent is None else run(incumbent.version, "champion")
     baselines = run_baselines(venue_by(contracts.get(version)), challenger)
+    tried = tried_before(known, version, settings.train.validation_sessions)
     verdict = promotion_gate(
         challenger,
         champion,
@@ -282,6 +286,7 @@ def judge(
         min_trades=settings.promotion.min_trades,
         level=settings.promotion.confidence,
         trials=trials(known, session, settings.train.validation_sessions),
+        candidates=_runs_of(tried, run),
     )
     rivals = tuple(baselines.values()) + (() if champion is None else (champion,))
     own = [row for row in decided if row["version"] == version and row["alias"] == "champion"]
@@ -297,6 +302,17 @@ def judge(
         effective_from=_effective_from(verdict, recorded, others, session, moment),
         recorded=recorded,
     )
+
+
+def _runs_of(
+    versions: Sequence[str], run: Callable[[str, str], BacktestResult]
+) -> dict[str, BacktestResult]:
+    """Run versions by name; one whose file is gone or broken is no reason to judge nobody else."""
+    found = {}
+    for version in versions:
+        with suppress(ModelFileMismatch, ContractMismatch):
+            found[version] = run(version, version)
+    return found
 
 
 def _run(
@@ -320,6 +336,31 @@ def trials(versions: pl.DataFrame, session: date, validation_sessions: int) -> i
     ends = [date.fromisoformat(text) for text in versions["partition"].drop_nulls()]
     overlapping = [end for end in ends if abs(sessions_apart(end, session)) < validation_sessions]
     return max(1, len(overlapping))
+
+
+def tried_before(versions: pl.DataFrame, version: str, validation_sessions: int) -> list[str]:
+    """Other versions to run beside one, so that the gate sees how much trials differ.
+
+    Those judged on sessions that this window has too, under the same contract and trained no later, so
+    that none has seen more of the window than this one has; the newest :data:`MOST_CANDIDATES`.
+    """
+    rows = {row["version"]: row for row in versions.iter_rows(named=True)}
+    own = rows[version]
+    if own["partition"] is None:
+        return []
+    window = date.fromisoformat(own["partition"])
+
+    def beside(row: Mapping[str, Any]) -> bool:
+        end = row["partition"] and date.fromisoformat(row["partition"])
+        return bool(
+            end
+            and end <= window
+            and sessions_apart(end, window) < validation_sessions
+            and row["contract"] == own["contract"]
+        )
+
+    found = [name for name, row in rows.items() if name != version and beside(row)]
+    return found[-MOST_CANDIDATES:]
 
 
 def _counts_from(settings: Settings, session: date, now: datetime) -> datetime:

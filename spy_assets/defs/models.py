@@ -41,9 +41,12 @@ AFTER_PROMOTION = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.in_progress()
 )
-#: The chain's features of the same session, for a contract that needs them.
+#: The chains' features of the same session, for a contract that needs them.
 CHAINS_OBSERVED = [
-    dg.AssetDep(["features", "chain"], partition_mapping=dg.TimeWindowPartitionMapping())
+    dg.AssetDep(
+        ["features", "chain"],
+        partition_mapping=dg.MultiToSingleDimensionPartitionMapping("session"),
+    )
 ][: int(OBSERVES_CHAINS)]
 
 

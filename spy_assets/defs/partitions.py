@@ -1,4 +1,6 @@
-"""Partitions: years for history of small rows, sessions for chains, minutes, signals, models.
+"""Partitions: years for history of small rows, sessions for minutes, signals, models.
+
+Chains have two dimensions, session and symbol, as in ``2018-12-31|SPY``.
 
 A session key D appears at 22:00 UTC of D (17:00 EST, 18:00 EDT), which is when its decision falls due:
 the days of a zone two hours east of UTC end then. Its window is the 24 hours before. Weekends and
@@ -14,7 +16,9 @@ embargo lie before its key, the test begins with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -27,6 +31,10 @@ from spy_assets.settings import Settings, load_settings, require_past
 #: POSIX sign: two hours EAST of UTC.
 PARTITION_ZONE = "Etc/GMT-2"
 WEEKENDS = "0 0 * * 6,0"
+#: Dagster's sign between the dimensions of a key.
+_BETWEEN = "|"
+#: Sessions to the next partition that the same run still makes.
+_BRIDGED = 5
 
 
 def year_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
@@ -67,6 +75,75 @@ def session_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     )
 
 
+def chain_partitions(settings: Settings) -> dg.MultiPartitionsDefinition:
+    """One partition a session and underlying, sessions first."""
+    return dg.MultiPartitionsDefinition(
+        {
+            "session": session_partitions(settings),
+            "symbol": dg.StaticPartitionsDefinition(list(settings.chain_symbols)),
+        }
+    )
+
+
+class ChainPart(NamedTuple):
+    """What a partition of chains is of."""
+
+    session: date
+    symbol: str
+
+    @classmethod
+    def of(cls, key: str) -> ChainPart:
+        """The reading of a key.
+
+        >>> ChainPart.of("2018-12-31|SPY")
+        ChainPart(session=datetime.date(2018, 12, 31), symbol='SPY')
+        """
+        session, symbol = key.split(_BETWEEN)
+        return cls(date.fromisoformat(session), symbol)
+
+    @staticmethod
+    def is_key(key: str) -> bool:
+        """Whether a partition's key is of chains."""
+        return _BETWEEN in key
+
+    @property
+    def key(self) -> str:
+        """The partition's key."""
+        return f"{self.session}{_BETWEEN}{self.symbol}"
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.session}"
+
+
+def span_of(key: str) -> str:
+    """The year or session of any key.
+
+    >>> span_of("2018"), span_of("2018-12-31|SPY")
+    ('2018', '2018-12-31')
+    """
+    return key.partition(_BETWEEN)[0]
+
+
+def chain_ranges(keys: Iterable[str]) -> list[tuple[str, str]]:
+    """First and last key of the runs that make some partitions of chains: sessions of one symbol.
+
+    Sessions in between are asked for again where they are few, because a run costs more.
+    """
+    parts = sorted(map(ChainPart.of, keys), key=lambda part: (part.symbol, part.session))
+    ranges: list[tuple[ChainPart, ChainPart]] = []
+    for part in parts:
+        if ranges and _near(ranges[-1][1], part):
+            ranges[-1] = (ranges[-1][0], part)
+        else:
+            ranges.append((part, part))
+    return [(first.key, last.key) for first, last in ranges]
+
+
+def _near(last: ChainPart, part: ChainPart) -> bool:
+    far = sessions.next_session(last.session, _BRIDGED)
+    return last.symbol == part.symbol and part.session <= far
+
+
 def window_partitions(settings: Settings, now: datetime) -> dg.StaticPartitionsDefinition:
     """One partition a fold of the walk-forward, by the first session of its test.
 
@@ -97,4 +174,7 @@ CHAIN_SOURCE = _SETTINGS.chain_source
 OBSERVES_CHAINS = get_contract(_SETTINGS.observation).needs_chain
 YEARS = year_partitions(_SETTINGS)
 SESSIONS = session_partitions(_SETTINGS)
+CHAINS = chain_partitions(_SETTINGS)
+#: What models and signals are of.
+SYMBOL = _SETTINGS.symbol
 WINDOWS = window_partitions(_SETTINGS, clock.utc_now())

@@ -4,13 +4,14 @@ A schedule asks for the last session that is decided at its tick, so holidays an
 rule of their own; the run key makes a second tick for one session harmless.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
 import dagster as dg
 
 from spy_assets import sessions
 from spy_assets.defs import jobs
+from spy_assets.defs.partitions import ChainPart
 from spy_assets.defs.resources import SpyResource
 
 UTC = "UTC"
@@ -116,16 +117,26 @@ def daily_minutes(
     cron_schedule=BEFORE_REFRESH,
     execution_timezone=UTC,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="After each close: the session's option chain, which most vendors show until the next "
-    "open only. Nothing where no source of chains is set.",
+    description="After each close: the session's option chains, a run each, which most vendors show "
+    "until the next open only. Nothing where no source of chains is set.",
 )
 def daily_chain(
     context: dg.ScheduleEvaluationContext, spy: SpyResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request the session's chain partition."""
+    """Request the session's chain of each underlying."""
     if ended(spy) is None and spy.settings.chain_source is None:
         return dg.SkipReason("no source of option chains is set; SPY_CHAINS__SOURCE names one")
-    return _daily(context, spy, _session_run("chain"))
+    return _daily(context, spy, lambda day: _chains_of(day, spy.settings.chain_symbols))
+
+
+def _chains_of(session: date, symbols: Sequence[str]) -> list[dg.RunRequest]:
+    """A run each, so that one underlying's failure keeps no other's chain back."""
+    return [
+        dg.RunRequest(
+            run_key=f"chain-{symbol}-{session}", partition_key=ChainPart(session, symbol).key
+        )
+        for symbol in symbols
+    ]
 
 
 @dg.schedule(

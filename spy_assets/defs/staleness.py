@@ -5,12 +5,13 @@ version than its asset's. That takes two queries per asset: ids of events, and t
 partitions that are wanted.
 
 A session follows a newer upstream only where that is the same session: a new model is judged again, but
-what was decided on features or promotions of other days stands as it was recorded.
+what was decided on features or promotions of other days stands as it was recorded. Of chains it follows
+that of the underlying that models and signals are of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -18,7 +19,7 @@ import dagster as dg
 from dagster import AssetKey, DagsterEventType, DagsterInstance
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from spy_assets.defs.partitions import SESSIONS, YEARS
+from spy_assets.defs.partitions import CHAINS, SESSIONS, SYMBOL, YEARS, ChainPart, span_of
 
 #: Metadata of a source asset: the last session that its source was asked for.
 THROUGH = "through"
@@ -27,6 +28,8 @@ CODE_VERSION = "dagster/code_version"
 _IDS = 900
 #: Mappings by which a partition reads the upstream partition of the same name; None is the default.
 _IDENTITY = (None, dg.IdentityPartitionMapping(), dg.TimeWindowPartitionMapping())
+#: A parent, and the partition of it that a partition reads.
+_Follows = tuple[AssetKey, Callable[[str], str]]
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,23 @@ class Running:
 class Lost:
     """Days whose rows left the lake, so that partitions that hold them must be made again.
 
-    ``first`` and ``last`` are None where the days are not known: then it is all that was made.
+    ``first`` and ``last`` are None where the days are not known: then it is all that was made. Of
+    chains it may be those of one ``symbol`` only.
     """
 
     first: date | None = None
     last: date | None = None
+    symbol: str | None = None
 
     def holds(self, partition: str) -> bool:
-        """Whether a year or a session lies in the range."""
+        """Whether a year, a session or a chain lies in the range."""
+        if self.symbol is not None and ChainPart.of(partition).symbol != self.symbol:
+            return False
         if self.first is None or self.last is None:
             return True
-        length = len(partition)
-        return self.first.isoformat()[:length] <= partition <= self.last.isoformat()[:length]
+        span = span_of(partition)
+        length = len(span)
+        return self.first.isoformat()[:length] <= span <= self.last.isoformat()[:length]
 
 
 class History:
@@ -80,7 +88,7 @@ class History:
         self.lost = dict(lost or {})
         self.graph = defs.resolve_asset_graph()
         self._planned: dict[AssetKey, set[str]] = {}
-        self._followed: dict[AssetKey, list[AssetKey]] = {}
+        self._followed: dict[AssetKey, list[_Follows]] = {}
         self._by_partition: dict[AssetKey, dict[str, int]] = {}
         self._latest: dict[AssetKey, int | None] = {}
         keys = list(self.graph.materializable_asset_keys)
@@ -88,9 +96,15 @@ class History:
         self._refused = self._failing_a_blocking_check()
 
     def _failing_a_blocking_check(self) -> set[AssetKey]:
-        """Assets that were materialized and must not be read: asked for again, they are checked."""
+        """Assets that were materialized and must not be read: asked for again, they are checked.
+
+        A chain that fails is not materialized, and its check says nothing of the other chains.
+        """
         blocking = [
-            key for key in self.graph.asset_check_keys if self.graph.get_check_spec(key).blocking
+            key
+            for key in self.graph.asset_check_keys
+            if self.graph.get_check_spec(key).blocking
+            and self.graph.get(key.asset_key).partitions_def != CHAINS
         ]
         storage = self.instance.event_log_storage
         latest = storage.get_latest_asset_check_execution_by_key(blocking) if blocking else {}
@@ -173,9 +187,19 @@ class History:
             reason = "its code changed"
         return Needed(key, tuple(sorted(keep)), reason)
 
+    def lost_of(self, key: AssetKey) -> set[str]:
+        """Partitions that were made and whose rows are lost."""
+        return self._lost(key, self.by_partition(key))
+
     def _lost(self, key: AssetKey, partitions: Iterable[str]) -> set[str]:
-        ranges = self.lost.get(key, ())
-        return {part for part in partitions if any(one.holds(part) for one in ranges)}
+        """Those that are lost and still listed: a symbol may have left the settings."""
+        ranges, listed = self.lost.get(key, ()), self.graph.get(key).partitions_def
+        return {
+            part
+            for part in partitions
+            if (listed is None or listed.has_partition_key(part))
+            and any(one.holds(part) for one in ranges)
+        }
 
     def _grew(self, key: AssetKey, running: Running) -> bool:
         """Whether a source asset's running partition ends before the session it should reach."""
@@ -191,23 +215,30 @@ class History:
     def _upstream_newer(self, key: AssetKey, partition: str) -> bool:
         own = self.by_partition(key)[partition]
         return any(
-            self.by_partition(parent).get(partition, 0) > own
-            or partition in self._planned.get(parent, ())
-            for parent in self._same_partition_parents(key)
+            self.by_partition(parent).get(read(partition), 0) > own
+            or read(partition) in self._planned.get(parent, ())
+            for parent, read in self._same_partition_parents(key)
         )
 
-    def _same_partition_parents(self, key: AssetKey) -> list[AssetKey]:
-        """Parents of which a partition reads just the partition of the same name."""
+    def _same_partition_parents(self, key: AssetKey) -> list[_Follows]:
+        """Parents of which a partition reads just one partition, that of the same name or session."""
         if key not in self._followed:
-            node = self.graph.get(key)
-            self._followed[key] = [
-                parent
-                for parent in node.parent_keys
-                if self.graph.get(parent).partitions_def == node.partitions_def
-                and node.partitions_def in (YEARS, SESSIONS)
-                and node.partition_mappings.get(parent) in _IDENTITY
-            ]
+            parents = self.graph.get(key).parent_keys
+            read = [(parent, self._reads(key, parent)) for parent in parents]
+            self._followed[key] = [(parent, one) for parent, one in read if one is not None]
         return self._followed[key]
+
+    def _reads(self, key: AssetKey, parent: AssetKey) -> Callable[[str], str] | None:
+        node, above = self.graph.get(key), self.graph.get(parent)
+        if above.partitions_def == CHAINS and node.partitions_def == SESSIONS:
+            return lambda session: ChainPart(date.fromisoformat(session), SYMBOL).key
+        if (
+            above.partitions_def == node.partitions_def
+            and node.partitions_def in (YEARS, SESSIONS, CHAINS)
+            and node.partition_mappings.get(parent) in _IDENTITY
+        ):
+            return str
+        return None
 
     def _needed_whole(self, key: AssetKey) -> Needed | None:
         own = self.latest(key)

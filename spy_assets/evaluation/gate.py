@@ -5,10 +5,14 @@ Accepted by ``gate`` if, on the validation window, all of these hold:
 1. it traded at least ``min_trades`` times;
 2. the interval of its mean daily net P&L lies above zero, i.e. above cash;
 3. against the incumbent champion the interval of the daily difference lies above zero;
-4. no baseline is significantly better: no interval of the difference lies below zero.
+4. no baseline is significantly better: no interval of the difference lies below zero;
+5. the evidence of :mod:`spy_assets.evaluation.evidence` is on its side: the deflated Sharpe ratio, no
+   better baseline among all of them, and, where other candidates or seeds were run, that their best is
+   superior to cash, that choosing among them is no overfitting, and that the middle seed earns.
 
-The level is divided among the ``trials`` whose windows overlap (Bonferroni), because the best of many
-noise policies looks good on any window.
+The level of the intervals is divided among the ``trials`` whose windows overlap (Bonferroni), because
+the best of many noise policies looks good on any window. That makes 4 easier as trials grow; the test
+of all baselines together in 5 does not depend on them.
 
 While the seat is vacant, because there is no champion or because it is unproven and too old to speak,
 a challenger that is not significantly worse than cash, nor than the old champion, may be seated for
@@ -19,22 +23,19 @@ Everything else is ``refused``. "The newest" never wins by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from spy_assets.errors import ConfigError
 from spy_assets.evaluation.backtest import BacktestResult
-from spy_assets.evaluation.statistics import (
-    Interval,
-    bootstrap_difference,
-    bootstrap_mean,
-    deflated_sharpe,
-)
+from spy_assets.evaluation.decision_bands import Band, DecisionBand, decision_band
+from spy_assets.evaluation.evidence import Condition, Evidence, conditions, gather_evidence
+from spy_assets.evaluation.seed_spread import SeedSpread
+from spy_assets.evaluation.statistics import Interval, bootstrap_mean, bootstrap_means
 
 GateBasis = Literal["gate", "bootstrap", "refused"]
-SeedBand = Literal["CONTINUE", "REFINE", "MAJOR"]
 
 POLICY: Final = "policy"
 CHAMPION: Final = "champion"
@@ -60,8 +61,8 @@ class GateVerdict:
     """The gate's answer with all that it looked at.
 
     ``reasons`` names each condition with its numbers; ``unbeaten`` the baselines that the
-    challenger was not shown to beat. ``seed_band`` is the seed's own rule
-    (S1-45 to S1-47), for information.
+    challenger was not shown to beat. ``band`` is the first week's rule on the win rate (S1-45 to
+    S1-47), for information.
     """
 
     accepted: bool
@@ -71,8 +72,18 @@ class GateVerdict:
     table: tuple[GateRow, ...]
     trials: int
     level: float
-    deflated_sharpe: float | None
-    seed_band: SeedBand | None
+    evidence: Evidence
+    band: DecisionBand | None
+
+    @property
+    def deflated_sharpe(self) -> float | None:
+        """Probability of a true Sharpe ratio above the best of as many noise strategies."""
+        return self.evidence.deflated_sharpe
+
+    @property
+    def seed_band(self) -> Band | None:
+        """Name of the band, without its interval."""
+        return None if self.band is None else self.band.band
 
     @property
     def reason(self) -> str:
@@ -90,8 +101,9 @@ class GateVerdict:
         return {
             "trials": self.trials,
             "level": self.level,
-            "deflated_sharpe": self.deflated_sharpe,
+            **self.evidence.metrics,
             "seed_band": self.seed_band,
+            "band": None if self.band is None else asdict(self.band),
             "unbeaten": list(self.unbeaten),
             "table": [_row_metrics(row) for row in self.table],
         }
@@ -107,6 +119,8 @@ def promotion_gate(
     min_trades: int = 10,
     level: float = 0.95,
     trials: int = 1,
+    candidates: Mapping[str, BacktestResult] | None = None,
+    spread: SeedSpread | None = None,
     seed: int = 0,
 ) -> GateVerdict:
     """Decide on a challenger; all results must be of the same sessions.
@@ -127,6 +141,10 @@ def promotion_gate(
     min_trades, level, trials, seed
         Least trades; level of the two-sided intervals before it is divided; number of candidates
         judged on overlapping windows, this one included; seed of the bootstrap.
+    candidates
+        Name to run of the others that were tried, where they were run over the same sessions.
+    spread
+        Net P&L of the seeds that the challenger was chosen from.
 
     Raises
     ------
@@ -136,23 +154,32 @@ def promotion_gate(
     if trials < 1:
         raise ConfigError(f"trials={trials}", hint="count the challenger itself: at least 1")
     rivals = dict(baselines) | ({CHAMPION: champion} if champion is not None else {})
-    _require_same_sessions(challenger, rivals)
+    _require_same_sessions(challenger, rivals | dict(candidates or {}))
+    evidence = gather_evidence(
+        challenger,
+        baselines,
+        trials=trials,
+        candidates=candidates,
+        spread=spread,
+        level=level,
+        seed=seed,
+    )
+    trials = evidence.trials
     corrected = 1 - (1 - level) / trials
     table = _table(challenger, rivals, corrected, seed)
     own, others = table[0], table[1:]
-    conditions = _conditions(own, others, min_trades)
+    asked = [*_conditions(own, others, min_trades), *conditions(evidence, level=level)]
     unbeaten = tuple(row.strategy for row in others if not _difference(row).above_zero)
     if not own.mean_daily.above_zero and CASH not in unbeaten:
         unbeaten = (CASH, *unbeaten)
-    failed = tuple(text for passed, text in conditions if not passed)
+    failed = tuple(text for passed, text in asked if not passed)
     free = champion is None if vacant is None else vacant
     refusals = None if not free else _unseatable(own, others, bootstrap)
     accepted, basis, reasons = _decide(
-        failed, tuple(text for _, text in conditions), refusals, champion is None
+        failed, tuple(text for _, text in asked), refusals, champion is None
     )
     if basis == "bootstrap":
         reasons = (f"bootstrap: not shown to beat {', '.join(unbeaten)}", *reasons)
-    returns = challenger.returns
     return GateVerdict(
         accepted=accepted,
         basis=basis,
@@ -161,19 +188,15 @@ def promotion_gate(
         table=table,
         trials=trials,
         level=corrected,
-        deflated_sharpe=deflated_sharpe(returns, trials=trials),
-        seed_band=seed_band(challenger),
+        evidence=evidence,
+        band=band_of(challenger),
     )
 
 
-def seed_band(result: BacktestResult) -> SeedBand | None:
-    """Give the seed's week-one rule on the win rate: over 60 % with a profit, 50-60 %, below."""
-    rate = result.trade_statistics.win_rate
-    if rate is None:
-        return None
-    if rate > 0.60 and result.daily.net_pnl > 0:
-        return "CONTINUE"
-    return "REFINE" if rate >= 0.50 else "MAJOR"
+def band_of(result: BacktestResult) -> DecisionBand | None:
+    """Place a run in the first week's bands; ``None`` without trades."""
+    wins = sum(trade.pnl > 0 for trade in result.trades)
+    return decision_band(wins, len(result.trades), result.daily.net_pnl)
 
 
 def evaluation_rows(
@@ -206,38 +229,29 @@ def evaluation_rows(
 def _table(
     challenger: BacktestResult, rivals: Mapping[str, BacktestResult], level: float, seed: int
 ) -> tuple[GateRow, ...]:
-    rows = [_gate_row(POLICY, challenger, None, level, seed)]
-    rows += [_gate_row(name, run, challenger, level, seed) for name, run in rivals.items()]
-    return tuple(rows)
-
-
-def _gate_row(
-    name: str, run: BacktestResult, challenger: BacktestResult | None, level: float, seed: int
-) -> GateRow:
-    lead = None
-    if challenger is not None:
-        lead = bootstrap_difference(challenger.daily_pnl, run.daily_pnl, seed=seed, level=level)
-    return GateRow(
-        strategy=name,
-        trades=run.trade_count,
-        net_pnl=run.daily.net_pnl,
-        mean_daily=bootstrap_mean(run.daily_pnl, seed=seed, level=level),
-        difference=lead,
+    runs = {POLICY: challenger} | dict(rivals)
+    daily = [run.daily_pnl for run in runs.values()]
+    leads = [daily[0] - pnl for pnl in daily[1:]]
+    found = bootstrap_means([*daily, *leads], seed=seed, level=level)
+    means, differences = found[: len(daily)], [None, *found[len(daily) :]]
+    return tuple(
+        GateRow(name, run.trade_count, run.daily.net_pnl, mean, difference)
+        for (name, run), mean, difference in zip(runs.items(), means, differences, strict=True)
     )
 
 
-def _conditions(own: GateRow, others: Sequence[GateRow], min_trades: int) -> list[tuple[bool, str]]:
-    conditions = [
+def _conditions(own: GateRow, others: Sequence[GateRow], min_trades: int) -> list[Condition]:
+    asked = [
         (own.trades >= min_trades, f"{own.trades} trades, least {min_trades}"),
         (own.mean_daily.above_zero, f"mean daily P&L {_words(own.mean_daily)} against cash"),
     ]
     for row in others:
         lead = _difference(row)
         if row.strategy == CHAMPION:
-            conditions.append((lead.above_zero, f"lead over the champion {_words(lead)}"))
+            asked.append((lead.above_zero, f"lead over the champion {_words(lead)}"))
         else:
-            conditions.append((not lead.below_zero, f"lead over {row.strategy} {_words(lead)}"))
-    return conditions
+            asked.append((not lead.below_zero, f"lead over {row.strategy} {_words(lead)}"))
+    return asked
 
 
 def _unseatable(own: GateRow, others: Sequence[GateRow], bootstrap: bool) -> tuple[str, ...]:

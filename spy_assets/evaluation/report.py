@@ -190,7 +190,7 @@ def _verdict(verdict: GateVerdict | None) -> str:
         f"basis {verdict.basis}",
         f"{verdict.trials} candidate(s) compared, intervals at {verdict.level:.2%}",
         f"deflated Sharpe probability {deflated:.2f}" if deflated is not None else "",
-        f"seed's win-rate band {verdict.seed_band}" if verdict.seed_band else "",
+        f"first week's band {verdict.band.words}" if verdict.band else "",
     ]
     items = "".join(f"<li>{escape(text)}</li>" for text in (*extra, *verdict.reasons) if text)
     return f"<h2>Promotion gate: {word}</h2><ul>{items}</ul>" + _gate_table(verdict.table)

@@ -8,6 +8,7 @@ length with the given mean, wrapped around, so that short-range dependence of da
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -182,19 +183,48 @@ def bootstrap_mean(
     ConfigError
         If there are fewer than two values, or a parameter is out of range.
     """
+    return bootstrap_means(
+        [values], seed=seed, level=level, resamples=resamples, mean_block=mean_block
+    )[0]
+
+
+def bootstrap_means(
+    series: Sequence[Floats],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = DEFAULT_RESAMPLES,
+    mean_block: float = DEFAULT_BLOCK,
+) -> list[Interval]:
+    """Intervals of the means of several series of equal length, each as :func:`bootstrap_mean` has it.
+
+    The resampled periods are drawn once for all of them: drawing costs most of the time, and is the
+    same for one seed anyway.
+
+    Raises
+    ------
+    ConfigError
+        As there, or if the series differ in length.
+    """
     _check_level(level)
-    sample = _finite(values, "values")
-    if len(sample) < 2 or resamples < 100 or mean_block < 1:
+    samples = [_finite(values, "values") for values in series]
+    lengths = {len(sample) for sample in samples}
+    if not samples:
+        return []
+    if len(lengths) > 1 or min(lengths) < 2 or resamples < 100 or mean_block < 1:
         raise ConfigError(
-            f"cannot bootstrap {len(sample)} values with {resamples} resamples in blocks of "
+            f"cannot bootstrap {sorted(lengths)} values with {resamples} resamples in blocks of "
             f"{mean_block}",
-            hint="give at least 2 values, 100 resamples and a mean block of at least 1",
+            hint="give series of one length, at least 2, 100 resamples and a mean block of at least 1",
         )
-    indices = _stationary_indices(len(sample), resamples, mean_block, np.random.default_rng(seed))
-    means = sample[indices].mean(axis=1)
+    generator = np.random.default_rng(seed)
+    indices = stationary_indices(lengths.pop(), resamples, mean_block, generator)
     tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(sample.mean()), float(low), float(high), level)
+    intervals = []
+    for sample in samples:
+        low, high = np.quantile(sample[indices].mean(axis=1), [tail, 1 - tail])
+        intervals.append(Interval(float(sample.mean()), float(low), float(high), level))
+    return intervals
 
 
 def bootstrap_difference(
@@ -220,43 +250,10 @@ def bootstrap_difference(
     return bootstrap_mean(ours - theirs, seed=seed, level=level, mean_block=mean_block)
 
 
-def deflated_sharpe(returns: Floats, *, trials: int) -> float | None:
-    """Probability of a true Sharpe ratio above the best of ``trials`` noise strategies.
-
-    Bailey & López de Prado (2014, Journal of Portfolio Management 40(5)), with the standard error
-    of the Sharpe estimator as the spread among trials, because only this one is known here.
-    ``None`` where returns do not vary or there are fewer than four.
-    """
-    if trials < 1:
-        raise ConfigError(f"trials={trials}", hint="count at least the strategy itself")
-    sample = _finite(returns, "returns")
-    deviation = float(sample.std(ddof=1)) if len(sample) > 3 else 0.0
-    if deviation <= 1e-15:
-        return None
-    ratio = float(sample.mean()) / deviation
-    scaled = (sample - sample.mean()) / sample.std()
-    skewness, kurtosis = float((scaled**3).mean()), float((scaled**4).mean())
-    variance = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio * ratio
-    error = math.sqrt(max(variance, 1e-12) / (len(sample) - 1))
-    from statistics import NormalDist
-
-    return NormalDist().cdf((ratio - _expected_maximum(trials) * error) / error)
-
-
-def _expected_maximum(trials: int) -> float:
-    """Approximate the expected maximum of so many independent standard normals."""
-    if trials == 1:
-        return 0.0
-    gamma = 0.5772156649015329
-    return (1 - gamma) * _normal_quantile(1 - 1 / trials) + gamma * _normal_quantile(
-        1 - 1 / (trials * math.e)
-    )
-
-
-def _stationary_indices(
+def stationary_indices(
     length: int, resamples: int, mean_block: float, generator: np.random.Generator
 ) -> npt.NDArray[np.intp]:
-    """Draw [resamples, length] positions: each follows its predecessor, or starts a new block."""
+    """Draw positions ``[resamples, length]``: each follows its predecessor, or starts a new block."""
     starts = generator.integers(0, length, size=(resamples, length))
     fresh = generator.random((resamples, length)) < 1.0 / mean_block
     fresh[:, 0] = True

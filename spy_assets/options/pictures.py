@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Page
 
+    from spy_assets.options.american import CashDividend
     from spy_assets.options.chain_calibration import ChainQuotes
 
 #: Readable on white and on black; the first is the main line.
@@ -209,7 +210,11 @@ def _surface_dots(
 
 @dataclass(frozen=True, slots=True)
 class PayoffMarket:
-    """What the value before expiry needs: decimals per year; one volatility per leg; the exercise."""
+    """What the value before expiry needs: decimals per year; one volatility per leg; the exercise.
+
+    ``dividends`` are in cash, seen from now: an American value is that of the spot model, a European one
+    that of the escrowed spot, as in ``options/american.py``.
+    """
 
     spot: float
     years: float
@@ -217,6 +222,7 @@ class PayoffMarket:
     dividend_yield: float
     volatilities: Sequence[float]
     american: bool = False
+    dividends: Sequence[CashDividend] = ()
 
 
 def payoff_chart(
@@ -275,10 +281,9 @@ def _payoff_spots(legs: Sequence[Leg], market: PayoffMarket) -> FloatArray:
 def _value(
     legs: Sequence[Leg], spots: FloatArray, market: PayoffMarket, years: float
 ) -> FloatArray:
-    from spy_assets.options import american
-
+    """Dollars of one unit with ``years`` left."""
     total = np.zeros_like(spots)
-    value = american.price if market.american else price
+    value = _pricing(market, years)
     for leg, volatility in zip(legs, market.volatilities, strict=True):
         each = value(
             spots, leg.contract.strike, years, market.rate, market.dividend_yield, volatility,
@@ -286,6 +291,22 @@ def _value(
         )  # fmt: skip
         total = total + leg.quantity * MULTIPLIER * each
     return np.asarray(total, dtype=np.float64)
+
+
+def _pricing(market: PayoffMarket, years: float) -> Callable[..., FloatArray]:
+    """The price of a contract with ``years`` left, which sees the dividends still to come."""
+    from spy_assets.options import american
+
+    gone = market.years - years
+    left = [each._replace(ex_years=each.ex_years - gone) for each in market.dividends]
+    seen = [each for each in left if 0.0 < each.ex_years <= years]
+    if not market.american:
+        worth = sum(each.cash * float(np.exp(-market.rate * each.ex_years)) for each in seen)
+        # A spot below what it will pay is out of the model: there the rest is taken as nothing.
+        return lambda spots, *others: price(np.maximum(spots - worth, 1e-6), *others)
+    if not seen:
+        return american.price
+    return lambda *contract: american.price_with_dividends(*contract, seen, preset="fast")
 
 
 # --- Matplotlib ---------------------------------------------------------------------------------

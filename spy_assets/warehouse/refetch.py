@@ -16,11 +16,19 @@ from typing import Final
 from spy_assets.settings import Settings
 
 FOLDER: Final = "refetch"
-#: Data sets whose assets also write quarantine and coverage.
-_DATASETS: Final = ("daily_bars", "minute_bars", "put_call", "rates", "volatility")
+#: Data sets whose assets also write quarantine and coverage, in order, each with its asset.
+_DATASETS: Final = {
+    "daily_bars": "market/daily_bars",
+    "minute_bars": "market/minute_bars",
+    "option_chain": "options/option_chain",
+    "put_call": "market/put_call",
+    "rates": "market/rates",
+    "volatility": "market/volatility",
+}
 _BY_PRODUCTS: Final = frozenset({"market.coverage", "quarantine.rows"})
 #: Assets that do not carry the name of their table.
 _MADE_BY: Final = {
+    "options.chain_quotes": "options/option_chain",
     "ledger.signals": "signals/daily_signal",
     "ledger.decisions": "signals/daily_signal",
     "ledger.fills": "ledger/outcomes",
@@ -65,12 +73,12 @@ def note_of(table: str, ranges: Mapping[str, tuple[str, str]]) -> Note:
     >>> note_of("market.rates", {"session": ("2018-01-02", "2018-12-31")}).assets
     ('market/rates',)
     """
-    dated = table in _BY_SESSION or table.startswith(("market.", "features."))
+    dated = table in _BY_SESSION or table.startswith(("market.", "options.", "features."))
     first, last = ranges.get("session", (None, None)) if dated else (None, None)
     assets: tuple[str, ...] = (_MADE_BY.get(table, table.replace(".", "/", 1)),)
     if table in _BY_PRODUCTS:
-        low, high = ranges.get("dataset", (_DATASETS[0], _DATASETS[-1]))
-        assets = tuple(f"market/{name}" for name in _DATASETS if low <= name <= high)
+        low, high = ranges.get("dataset", (min(_DATASETS), max(_DATASETS)))
+        assets = tuple(asset for name, asset in _DATASETS.items() if low <= name <= high)
     return Note(table, first and first[:10], last and last[:10], assets)
 
 

@@ -303,10 +303,6 @@ def test_a_price_without_a_volatility_says_why(spy, tmp_path, symbol, price, sta
         ((CALL, "--vol", 0.1, "--dividend", "2026-08-15:2", *MARKET), "(Saturday) is no session"),
         ((CALL, "--vol", 0.1, "--dividend", "2026-08-14:800", *MARKET), "not below --spot"),
         ((CALL, "--vol", 0.1, *(2 * ("--dividend", "2026-08-14:2")), *MARKET), "2026-08-14 twice"),
-        (
-            (CALL, "--vol", 0.1, "--dividend", "2026-08-14:2", *MARKET, "--picture", "/tmp/p.png"),
-            "dividends in cash",
-        ),
         ((CALL, "--vol", 0.1, "--vol", 0.2, *MARKET), "2 volatilities for 1 legs"),
         (("SPY", "--vol", 0.1, *MARKET), "not an OCC"),
         (("--vol", 0.1, *MARKET), "one contract, or one --structure"),
@@ -334,6 +330,15 @@ def test_the_payoff_is_drawn(spy, tmp_path, name, start):
     shown = spy("--home", tmp_path, "price", *words, *MARKET, "--picture", path).stdout
     assert path.read_bytes().lstrip().startswith(start)
     assert name in "".join(shown.split())
+
+
+@pytest.mark.parametrize("style", ["--american", "--european"])
+def test_the_payoff_is_drawn_with_dividends_in_cash(spy, tmp_path, style):
+    words = ("--structure", "bull_call_debit", "--expiry", "2026-09-25", "--vol", 0.15, style)
+    path = tmp_path / "p.svg"
+    found = dividend_price(spy, tmp_path, *words, *CASH, "--picture", path)
+    assert found["picture"] == str(path)
+    assert "half-way" in path.read_text()
 
 
 def test_rate_and_yield_come_from_the_lake(spy, tmp_path):
@@ -454,8 +459,8 @@ CASH = ("--dividend", "2026-09-18:1.95")
 WITHOUT_YIELD = ("--spot", 747, "--rate", 0.036, *AT)
 
 
-def dividend_price(spy, home: Path, symbol: str, *words: object):
-    return spy("--home", home, "price", symbol, *WITHOUT_YIELD, *words, "--json").json
+def dividend_price(spy, home: Path, *words: object):
+    return spy("--home", home, "price", *WITHOUT_YIELD, *words, "--json").json
 
 
 def test_the_exercise_before_an_ex_date_is_part_of_an_american_price(spy, tmp_path):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
 from spy_assets import plan
+from spy_assets.defs.partitions import ChainPart
 from spy_assets.settings import Settings, load_settings
 from spy_assets.warehouse.refetch import Note, note_of, read_notes, strike_out, write_note
 from spy_assets_tests.cli.test_maintenance import flip_a_bit
+from spy_assets_tests.graph.test_options import DAY, LATER, NOW, cboe_rows, drop, plant
 from spy_assets_tests.graph.worlds import read, row_counts, runner
 
 YEARS = ["2018"]
@@ -59,6 +62,60 @@ def test_what_was_forgotten_comes_back(spy, made: Settings, table: str, again: i
     assert spy("--home", made.home, "verify", "--json").json["ok"]
     assert read_notes(made) == {}
     assert history(made).materialized == 0
+
+
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Two sessions of chains out of files; each test damages them and must leave them mended."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPY_ENV_FILE", "/nonexistent/.env")
+        home = tmp_path_factory.mktemp("chained")
+        own = {"chains": {"source": "files"}, "files_dir": home / "files"}
+        settings = load_settings(home=home, **own)
+    plant(settings)
+    for day in (DAY, LATER):
+        drop(home / "files", day, cboe_rows(day))
+    with runner(settings, datetime.fromisoformat(NOW)) as made:
+        for day in (DAY, LATER):
+            made.stage("chains", "refresh_chain", [ChainPart(day, "SPY").key])
+    return settings
+
+
+def next_run(settings: Settings) -> int:
+    """What the main job makes of chains; the sample's own run asks for none."""
+    with runner(settings, datetime.fromisoformat(NOW)) as made:
+        plan._chains(made, LATER)
+        return sum(step.materialized for step in made.steps)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(50)
+@pytest.mark.parametrize(
+    ("table", "damage", "asset", "again"),
+    [
+        ("options.chain_quotes", flip_a_bit, "options/option_chain", 2),  # and their features
+        ("features.chain", flip_a_bit, "features/chain", 1),
+        ("market.coverage", Path.unlink, "options/option_chain", 2),
+    ],
+)
+def test_lost_chains_are_told_and_come_back(
+    spy, chained: Settings, table: str, damage: Callable[[Path], object], asset: str, again: int
+):
+    rows, counted = read(chained, table), row_counts(chained)
+    damage(a_file(chained, table))
+    told = spy("--home", chained.home, "verify")
+    assert told.code == 4
+    assert table.replace(".", "/") in told.stdout + told.stderr
+    assert spy("--home", chained.home, "repair", "--forget").code == 0
+    (note,) = read_notes(chained).values()
+    assert asset in note.assets
+    assert row_counts(chained)[table] < counted[table]
+    assert next_run(chained) == again
+    assert read(chained, table).drop("ingested_at").equals(rows.drop("ingested_at"))
+    assert row_counts(chained) == counted
+    assert spy("--home", chained.home, "verify", "--json").json["ok"]
+    assert read_notes(chained) == {}
+    assert next_run(chained) == 0
 
 
 def test_a_run_that_fails_leaves_the_note(made: Settings, monkeypatch: pytest.MonkeyPatch):

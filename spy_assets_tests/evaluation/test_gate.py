@@ -10,7 +10,7 @@ import pytest
 from spy_assets.errors import ConfigError
 from spy_assets.evaluation.backtest import BacktestResult, Venue, greedy, run_policy
 from spy_assets.evaluation.baselines import random_entries, run_baselines
-from spy_assets.evaluation.gate import GateVerdict, evaluation_rows, promotion_gate, seed_band
+from spy_assets.evaluation.gate import GateVerdict, evaluation_rows, promotion_gate
 from spy_assets.sessions import next_session, sessions_between
 from spy_assets_tests.evaluation.markets import random_walk
 
@@ -134,16 +134,6 @@ def test_metrics_are_json_and_rows_are_evaluations() -> None:
     rows = evaluation_rows([result(20.0), *CASH.values()])
     assert [row["strategy"] for row in rows] == ["policy", "cash"]
     assert rows[0]["ci_low"] < rows[0]["mean_daily"] < rows[0]["ci_high"]
-
-
-@pytest.mark.parametrize(
-    ("wins", "losses", "band"),
-    [(7, 3, "CONTINUE"), (6, 4, "REFINE"), (4, 6, "MAJOR"), (0, 0, None)],
-)
-def test_the_seeds_own_bands(wins: int, losses: int, band: str | None) -> None:
-    trades = tuple(replace(TRADED[0], pnl=1.0) for _ in range(wins))
-    trades += tuple(replace(TRADED[0], pnl=-1.0) for _ in range(losses))
-    assert seed_band(replace(result(1.0), trades=trades)) == band
 
 
 def test_no_noise_policy_on_a_random_walk_passes_the_gate() -> None:

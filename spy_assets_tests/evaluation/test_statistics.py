@@ -108,18 +108,10 @@ def test_unpaired_series_are_refused() -> None:
         stats.bootstrap_difference(np.zeros(3), np.zeros(2), seed=0)
 
 
-def test_deflated_sharpe_of_the_best_of_many_noise_strategies_is_unremarkable() -> None:
-    generator = np.random.default_rng(0)
-    runs = generator.normal(0, 0.01, (100, 252))
-    best = max(runs, key=stats.sharpe)
-    alone, among = (stats.deflated_sharpe(best, trials=n) for n in (1, 100))
-    assert alone is not None
-    assert among is not None
-    assert alone > 0.98  # looks like a find when its 99 siblings are forgotten
-    assert among < 0.80
-
-
-def test_deflated_sharpe_needs_returns_that_vary() -> None:
-    assert stats.deflated_sharpe(np.zeros(50), trials=3) is None
-    with pytest.raises(ConfigError, match="trials=0"):
-        stats.deflated_sharpe(np.ones(5), trials=0)
+def test_series_drawn_together_have_the_intervals_of_each_alone() -> None:
+    series = list(np.random.default_rng(0).normal(1.0, 5.0, (3, 80)))
+    together = stats.bootstrap_means(series, seed=4)
+    assert together == [stats.bootstrap_mean(one, seed=4) for one in series]
+    assert stats.bootstrap_means([], seed=4) == []
+    with pytest.raises(ConfigError, match=r"\[2, 3\] values"):
+        stats.bootstrap_means([np.zeros(2), np.zeros(3)], seed=0)

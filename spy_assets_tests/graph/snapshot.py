@@ -73,10 +73,20 @@ def _asset(graph: Any, key: dg.AssetKey) -> dict[str, Any]:
 def _partitions(definition: dg.PartitionsDefinition[str] | None) -> str | None:
     if definition is None:
         return None
+    if isinstance(definition, dg.MultiPartitionsDefinition):
+        return " x ".join(map(_dimension, definition.partitions_defs))
     if isinstance(definition, dg.StaticPartitionsDefinition):
         return "folds"  # which ones is a matter of the settings, see test_partitions
     assert isinstance(definition, dg.TimeWindowPartitionsDefinition)
     return f"{definition.fmt} {definition.timezone}"
+
+
+def _dimension(one: Any) -> str:
+    """A dimension of two: symbols are told, sessions are described."""
+    inner = one.partitions_def
+    named = isinstance(inner, dg.StaticPartitionsDefinition)
+    told = ",".join(inner.get_partition_keys()) if named else _partitions(inner)
+    return f"{one.name} {told}"
 
 
 def _fail_window(policy: Any) -> str | None:

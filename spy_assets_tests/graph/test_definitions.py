@@ -197,15 +197,17 @@ def test_every_asset_belongs_to_exactly_one_job() -> None:
     assert held == [key.to_user_string() for key in ASSETS]
 
 
-def test_tables_of_small_rows_are_by_year_and_decisions_by_session() -> None:
-    kinds = {
-        key.to_user_string(): getattr(GRAPH.get(key).partitions_def, "fmt", None) for key in ASSETS
-    }
-    assert {k for k, fmt in kinds.items() if fmt == "%Y-%m-%d"} == {
+def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() -> None:
+    described = snapshot.describe(defs)["assets"]
+    kinds = {name: str(asset["partitions"]).split(" ")[0] for name, asset in described.items()}
+    assert {k for k, kind in kinds.items() if kind == "%Y-%m-%d"} == {
         "market/minute_bars", "models/ppo_daily", "models/evaluation", "models/promotions",
-        "signals/daily_signal", "ledger/outcomes", "options/option_chain", "features/chain",
+        "signals/daily_signal", "ledger/outcomes",
     }  # fmt: skip
-    assert {k for k, fmt in kinds.items() if fmt is None} == PAGES | {
-        "models/model_versions",
-        FOLDS,
+    chains = {k for k, kind in kinds.items() if kind == "session"}
+    assert chains == {"options/option_chain", "features/chain"}
+    assert {described[k]["partitions"] for k in chains} == {
+        "session %Y-%m-%d Etc/GMT-2 x symbol SPY"
     }
+    assert {k for k, kind in kinds.items() if kind == "folds"} == {FOLDS}
+    assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {"models/model_versions"}

@@ -18,12 +18,14 @@ import polars as pl
 import pytest
 
 from spy_assets.defs import chains, options
+from spy_assets.defs.partitions import ChainPart
 from spy_assets.defs.resources import SpyResource
 from spy_assets.features.chain import CHAIN_FEATURES, rank_sessions
 from spy_assets.options.expiries import options_close
 from spy_assets.sessions import decision_time, next_session, sessions_between
 from spy_assets.settings import Settings
 from spy_assets.warehouse import Warehouse
+from spy_assets.warehouse.recovery import forget_file
 from spy_assets.warehouse.tables import TABLES
 from spy_assets_tests.graph.test_ingestion import Run
 from spy_assets_tests.graph.worlds import read
@@ -34,6 +36,8 @@ from spy_assets_tests.scripted_server import Reply, ScriptedServer
 #: A Tuesday: no contract of 2018 expires on it.
 DAY = date(2018, 6, 12)
 NEXT = next_session(DAY)
+#: The Thursday: none expires on it either.
+LATER = next_session(NEXT)
 SPOT = 279.0
 NOW = "2018-06-14T22:30:00+00:00"
 COVERAGE = "market.coverage"
@@ -61,13 +65,15 @@ def payload_time(session: date) -> datetime:
     return options_close(session) + timedelta(minutes=40)
 
 
-def drop(root: Path, named: date, rows: pl.DataFrame, made: date | None = None) -> None:
+def drop(
+    root: Path, named: date, rows: pl.DataFrame, made: date | None = None, symbol: str = "SPY"
+) -> None:
     """A file of the files source, and its envelope."""
     folder = root / "chains" / "cboe"
-    (folder / "SPY").mkdir(parents=True, exist_ok=True)
-    rows.write_parquet(folder / "SPY" / f"{named}.parquet")
+    (folder / symbol).mkdir(parents=True, exist_ok=True)
+    rows.write_parquet(folder / symbol / f"{named}.parquet")
     stamp = payload_time(made or named)
-    row = {"session_date": str(named), "ticker": "SPY", "current_price": SPOT, "close": SPOT}
+    row = {"session_date": str(named), "ticker": symbol, "current_price": SPOT, "close": SPOT}
     row |= {"fetched_at_utc": stamp.isoformat(), "payload_timestamp": stamp.isoformat()}
     told = pl.DataFrame([row])
     path = folder / "underlying.parquet"
@@ -121,7 +127,7 @@ def make(settings: Settings, tmp_path: Path) -> Make:
         with dg.DagsterInstance.ephemeral() as instance:
             return Run(
                 dg.materialize(
-                    options.ASSETS, partition_key=str(day), resources={"spy": spy},
+                    options.ASSETS, partition_key=ChainPart(day, "SPY").key, resources={"spy": spy},
                     instance=instance, raise_on_error=False,
                 )
             )  # fmt: skip
@@ -189,7 +195,7 @@ def test_each_expiry_has_the_rate_of_its_tenor_and_dividends_lower_its_forward(
     assert rates[0] == pytest.approx(RATE, abs=1e-6)
     assert rates[-1] > RATE + 0.01
     with Warehouse.open(settings) as lake:
-        _, carry = chains._carry(lake, "SPY", DAY)
+        _, carry = chains._carry(lake, ChainPart(DAY, "SPY"))
     assert carry.dividends is not None
     assert len(carry.dividends) >= 4
 
@@ -207,7 +213,7 @@ def test_the_spot_of_a_chain_is_the_newest_answers(
             pl.col("available_at") + timedelta(minutes=1), spot_used=pl.lit(SPOT + 9.0)
         )
         lake.write(TABLES[chains.QUOTES], later, ingested_at=decision_time(DAY) + timedelta(days=3))
-        found, _ = chains.load(lake, "SPY", DAY)
+        found, _ = chains.load(lake, ChainPart(DAY, "SPY"))
     assert found.contracts.height == rows.height
     assert found.spot == SPOT + 9.0
 
@@ -487,6 +493,54 @@ def test_the_surface_shows_its_errors_by_expiry_and_by_deviation(
     assert sum(int(row.split("|")[2]) for row in expiries) == shown["surface_points"]
     (grid,) = (one for one in drawn if isinstance(one, pictures.SurfaceGrid))
     assert {dots.name: len(dots.days) > 50 for dots in grid.dots} == {"puts": True, "calls": True}
+
+
+@pytest.mark.slow
+@pytest.mark.fault(50)
+def test_features_outlive_a_chain_that_no_source_has_any_more(
+    make: Make, settings: Settings, tmp_path: Path
+) -> None:
+    plant(settings)
+    drop(tmp_path / "files", DAY, cboe_rows(DAY))
+    make()
+    before, told = read(settings, chains.FEATURES), covered(settings)
+    (file,) = Path(settings.lake_dir).glob("options/chain_quotes/*.parquet")
+    file.unlink()
+    forget_file(settings, str(file.relative_to(settings.lake_dir)))
+    assert read(settings, chains.QUOTES).is_empty()
+    run = make(files_dir=str(tmp_path / "gone"))
+    assert run.ok, run.words
+    assert not run.checks["provided"].passed
+    assert read(settings, chains.FEATURES).equals(before)
+    ((day, due, present, *_),) = covered(settings)
+    assert (day, due, present) == (DAY, 1, 0)
+    assert told[0][2] == 1
+
+
+@pytest.mark.slow
+def test_two_underlyings_are_kept_apart(tmp_path: Path) -> None:
+    own = {"SPY_CHAINS__SOURCE": "files", "SPY_CHAINS__SYMBOLS": "SPY,QQQ"}
+    done = subprocess.run(
+        [sys.executable, "-m", "spy_assets_tests.graph.two_chains", str(tmp_path)],
+        check=False, capture_output=True, text=True,
+        env=os.environ | own | {"SPY_FILES_DIR": str(tmp_path / "files")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
+    found = json.loads(line.removeprefix("FOUND "))
+    spy, qqq = f"{DAY} SPY", f"{DAY} QQQ"
+    first, second = found["kept"]
+    assert first == {chains.QUOTES: [spy], chains.FEATURES: [spy]}
+    assert second == {chains.QUOTES: [qqq, spy], chains.FEATURES: [qqq, spy]}
+    # QQQ's failure kept nothing of SPY back; the second time only QQQ was missing.
+    assert "option chains QQQ: options__option_chain failed" in found["told"]
+    assert f"QQQ {DAY}: " in found["told"]
+    assert found["steps"] == [
+        ["option chains SPY", 2, 0],
+        ["option chains SPY", 0, 2],
+        ["option chains QQQ", 2, 0],
+        ["both", 4, 0],
+    ]
 
 
 OBSERVING = """

@@ -10,7 +10,10 @@ import pytest
 
 from spy_assets import sessions
 from spy_assets.defs.partitions import (
+    ChainPart,
     bounds_of_years,
+    chain_partitions,
+    chain_ranges,
     session_partitions,
     year_partitions,
     years_of,
@@ -128,3 +131,58 @@ def test_years_of_history_end_with_the_source():
 def test_years_and_their_bounds():
     assert years_of(date(2017, 3, 1), date(2018, 1, 2)) == ["2017", "2018"]
     assert bounds_of_years(["2018", "2017"]) == (date(2017, 1, 1), date(2018, 12, 31))
+
+
+@pytest.fixture(scope="module")
+def two() -> dg.MultiPartitionsDefinition:
+    """Chains of two underlyings."""
+    return chain_partitions(load_settings(chains={"symbols": ("SPY", "QQQ")}))
+
+
+def test_chains_have_a_partition_a_session_and_symbol(two: dg.MultiPartitionsDefinition) -> None:
+    keys = two.get_partition_keys()
+    assert len(keys) == 2 * len(session_partitions(load_settings()).get_partition_keys())
+    assert keys[-2:] == ["2018-12-31|SPY", "2018-12-31|QQQ"]
+    assert [ChainPart.of(key).key for key in keys[-2:]] == keys[-2:]
+    assert len(keys) < 100_000  # what Dagster bears
+
+
+def test_a_run_of_chains_is_of_one_symbol_and_of_sessions_that_are_near(
+    two: dg.MultiPartitionsDefinition,
+) -> None:
+    near = ["2018-06-12", "2018-06-13", "2018-06-20"]
+    keys = [f"{day}|QQQ" for day in reversed(near)] + ["2018-06-21|SPY", "2018-06-29|SPY"]
+    found = chain_ranges(keys)
+    assert found == [
+        ("2018-06-12|QQQ", "2018-06-20|QQQ"),
+        ("2018-06-21|SPY", "2018-06-21|SPY"),
+        ("2018-06-29|SPY", "2018-06-29|SPY"),
+    ]
+    made = [two.get_partition_keys_in_range(dg.PartitionKeyRange(*ends)) for ends in found]
+    assert {ChainPart.of(key).symbol for key in made[0]} == {"QQQ"}
+    assert set(keys) <= {key for run in made for key in run}
+
+
+def test_a_backfill_of_both_symbols_is_a_run_each(two: dg.MultiPartitionsDefinition) -> None:
+    keys = [f"2018-06-{day}|{symbol}" for day in (12, 13, 14) for symbol in ("SPY", "QQQ")]
+    ranges = two.subset_with_partition_keys(keys).get_partition_key_ranges(two)
+    assert sorted((one.start, one.end) for one in ranges) == [
+        ("2018-06-12|QQQ", "2018-06-14|QQQ"),
+        ("2018-06-12|SPY", "2018-06-14|SPY"),
+    ]
+
+
+def test_models_read_all_chains_of_their_session_and_chains_the_bars_of_its_year(
+    two: dg.MultiPartitionsDefinition,
+) -> None:
+    mapping = dg.MultiToSingleDimensionPartitionMapping("session")
+    sessions_, years = session_partitions(load_settings()), year_partitions(load_settings())
+
+    def above(key: str, of: dg.PartitionsDefinition[str], upstream: dg.PartitionsDefinition[str]):
+        found = mapping.get_upstream_mapped_partitions_result_for_partitions(
+            of.subset_with_partition_keys([key]), of, upstream
+        )
+        return set(found.partitions_subset.get_partition_keys())
+
+    assert above("2018-06-12", sessions_, two) == {"2018-06-12|SPY", "2018-06-12|QQQ"}
+    assert above("2018-06-12|QQQ", two, years) == {"2018"}

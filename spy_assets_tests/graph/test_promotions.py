@@ -83,6 +83,29 @@ def test_a_better_challenger_of_the_same_window_must_beat_the_first(court: Court
     assert court.registry.alias("champion") == "2"
 
 
+@pytest.mark.slow
+def test_others_tried_on_the_window_are_evidence_and_a_broken_one_only_counts(court: Court) -> None:
+    window = court.days[-1]
+    first, second = judged_in_turn(court, IDLE, CALLS)
+    seen = [json.loads(row["metrics"]) for row in (first, second)]
+    assert [(one["candidates"], one["trials"]) for one in seen] == [(1, 1), (2, 2)]
+    assert seen[0]["spa_p"] is None  # it never differs from cash
+    assert seen[1]["spa_p"] < 0.05
+    assert seen[1]["deflated_sharpe"] > 0.95
+    court.registry.fetch("1").path.write_bytes(b"")
+    court.register(window, CALLS, nudge=1.0)
+    third = json.loads(court.judge(window)["metrics"])
+    assert (third["candidates"], third["trials"]) == (2, 3)
+
+
+def test_versions_that_saw_more_of_the_window_are_no_candidates(court: Court) -> None:
+    for end in (-90, -20, -10, -1):
+        court.register(court.days[end], CALLS, nudge=float(end))
+    known = court.registry.versions()
+    assert judging.tried_before(known, "3", 63) == ["2"]
+    assert judging.tried_before(known, "4", 63) == ["2", "3"]
+
+
 def test_on_a_live_source_only_the_first_champion_counts_backwards(live: Court) -> None:
     first, second = live.days[-30], live.days[-1]
     now = decision_time(second) + timedelta(days=1)

@@ -25,7 +25,7 @@ def ticks(tmp_path_factory: pytest.TempPathFactory) -> Ticks:
     home = tmp_path_factory.mktemp("live")
     own = {name: value for name, value in os.environ.items() if not name.startswith("SPY_")}
     own |= {"SPY_SOURCE": "yfinance", "SPY_HOME": str(home), "SPY_ENV_FILE": str(home / "no.env")}
-    own |= {"SPY_CHAINS__SOURCE": "cboe"}
+    own |= {"SPY_CHAINS__SOURCE": "cboe", "SPY_CHAINS__SYMBOLS": "SPY,QQQ"}
     done = subprocess.run(
         [sys.executable, "-m", "spy_assets_tests.graph.live_ticks"],
         env=own, capture_output=True, text=True, check=False,
@@ -88,7 +88,10 @@ def test_minutes_are_kept_before_the_vendor_forgets_them(ticks: Ticks) -> None:
 @pytest.mark.slow
 def test_chains_are_kept_before_the_next_open(ticks: Ticks) -> None:
     found = ticks["daily_chain 2026-11-27T22:01+00:00"]
-    assert (found["partitions"], found["run_keys"]) == (["2026-11-27"], ["chain-2026-11-27"])
+    assert (found["partitions"], found["run_keys"]) == (
+        ["2026-11-27|SPY", "2026-11-27|QQQ"],
+        ["chain-SPY-2026-11-27", "chain-QQQ-2026-11-27"],
+    )
     assert "not a session" in ticks["daily_chain 2026-11-28T22:01+00:00"]["skipped"]
 
 

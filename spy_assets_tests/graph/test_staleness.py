@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster import AssetKey, DagsterInstance
 
-from spy_assets.defs.partitions import SESSIONS, YEARS
+from spy_assets.defs.partitions import CHAINS, SESSIONS, YEARS
 from spy_assets.defs.staleness import THROUGH, History, Lost, Needed, Running, merge
 
 ALL = ["2016", "2017", "2018"]
@@ -161,6 +161,63 @@ def test_lost_rows_of_unknown_days_are_all_that_was_made(instance: DagsterInstan
     history = History(instance, graph(), {AssetKey("bars"): [Lost()]})
     need = history.needed(AssetKey("bars"), ["2016"])
     assert need == Needed(AssetKey("bars"), ("2016",), "1 lost their rows")
+
+
+def chain_graph() -> dg.Definitions:
+    """quotes -> measures by session and symbol; model by session."""
+
+    @dg.asset(partitions_def=CHAINS)
+    def quotes() -> None: ...
+
+    @dg.asset(partitions_def=CHAINS, deps=[quotes])
+    def measures() -> None: ...
+
+    mapping = dg.MultiToSingleDimensionPartitionMapping("session")
+
+    @dg.asset(partitions_def=SESSIONS, deps=[dg.AssetDep(measures, partition_mapping=mapping)])
+    def model() -> None: ...
+
+    return dg.Definitions(assets=[quotes, measures, model])
+
+
+def make_chains(instance: DagsterInstance, *steps: tuple[str, str]) -> None:
+    job = chain_graph().resolve_implicit_global_asset_job_def()
+    for name, part in steps:
+        job.execute_in_process(
+            instance=instance, asset_selection=[AssetKey(name)], partition_key=part
+        )
+
+
+def test_chains_are_followed_by_their_features_and_by_the_models_of_the_session(
+    instance: DagsterInstance,
+) -> None:
+    day, other = "2018-12-31", "2018-12-28"
+    keys = [f"{day}|SPY", f"{other}|SPY"]
+    make_chains(instance, *(("quotes", key) for key in keys), *(("measures", key) for key in keys))
+    make_chains(instance, ("model", day), ("model", other), ("quotes", keys[0]))
+    history = History(instance, chain_graph())
+    assert history.needed(AssetKey("quotes"), keys) is None
+    need = history.needed(AssetKey("measures"), keys)
+    assert need == Needed(AssetKey("measures"), (keys[0],), "0 missing, 1 stale")
+    need = history.needed(AssetKey("model"), [day, other])
+    assert need == Needed(AssetKey("model"), (day,), "0 missing, 1 stale")
+
+
+def test_lost_chains_are_those_of_the_days_the_symbol_and_the_settings(
+    instance: DagsterInstance,
+) -> None:
+    day, key = date(2018, 12, 31), AssetKey("quotes")
+    make_chains(instance, ("quotes", f"{day}|SPY"), ("quotes", "2018-12-28|SPY"))
+    for gone in ("2018-12-31", "2018-12-31|QQQ"):  # keys of older settings
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=gone))
+
+    def lost(one: Lost) -> set[str]:
+        return History(instance, chain_graph(), {key: [one]}).lost_of(key)
+
+    assert lost(Lost(day, day)) == {f"{day}|SPY"}
+    assert lost(Lost(day, day, "SPY")) == {f"{day}|SPY"}
+    assert lost(Lost(day, day, "QQQ")) == set()
+    assert lost(Lost()) == {f"{day}|SPY", "2018-12-28|SPY"}
 
 
 def test_what_failed_a_blocking_check_is_not_taken_for_done(instance: DagsterInstance) -> None:

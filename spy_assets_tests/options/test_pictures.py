@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from spy_assets.errors import DataError
+from spy_assets.options import american, black_scholes
 from spy_assets.options.calibration import calibrate_to_indices
 from spy_assets.options.chain_calibration import ChainQuotes
 from spy_assets.options.pictures import (
@@ -153,6 +154,52 @@ def test_a_condors_payoff_at_expiry():
 def test_before_expiry_the_payoff_is_smooth_and_nearer_to_its_cost():
     end, half, now = PICTURES["payoff"].lines
     assert now.y.max() < half.y.max() < end.y.max()
+
+
+def drawn(chart, name):
+    """Spots and profits of a payoff's line."""
+    (line,) = (one for one in chart.lines if one.name == name)
+    return line.x, line.y
+
+
+def spread_with_dividend(ex_years, *, american_style):
+    """A put spread of three months over one dividend, its prices, market and picture."""
+    legs = legs_for("bear_put_debit", 740.0, date(2026, 10, 30), width=20)
+    dividends = [american.CashDividend(ex_years, 6.0)]
+    market = PayoffMarket(740.0, 0.25, 0.04, 0.0, [0.2, 0.22], american_style, dividends)
+    rest = float(american.escrowed_spot(740.0, 0.25, 0.04, dividends))
+    prices = [
+        float(american.price_with_dividends(740.0, *each, dividends))
+        if american_style
+        else float(black_scholes.price(rest, *each))
+        for each in (
+            (leg.contract.strike, 0.25, 0.04, 0.0, vol, "P")
+            for leg, vol in zip(legs, market.volatilities, strict=True)
+        )
+    ]
+    return legs, prices, market, payoff_chart(legs, prices, market, title="spread")
+
+
+@pytest.mark.parametrize("american_style", [True, False])
+def test_a_payoff_with_cash_dividends_is_even_at_the_spot_now(american_style):
+    *_, chart = spread_with_dividend(0.2, american_style=american_style)
+    spots, profit = drawn(chart, "now")
+    assert np.interp(740.0, spots, profit) == pytest.approx(0.0, abs=0.6)  # of 700 dollars
+    assert np.diff(profit).max() <= 0.0  # a bear spread gains as the spot falls
+
+
+@pytest.mark.parametrize(("ex_years", "seen"), [(0.1, False), (0.2, True)])
+def test_half_way_only_the_dividends_to_come_are_seen(ex_years, seen):
+    legs, prices, market, chart = spread_with_dividend(ex_years, american_style=False)
+    spots, profit = drawn(chart, "half-way")
+    fall = 6.0 * np.exp(-0.04 * (ex_years - 0.125)) if seen else 0.0
+    value = sum(
+        leg.quantity
+        * black_scholes.price(spots - fall, leg.contract.strike, 0.125, 0.04, 0, vol, "P")
+        for leg, vol in zip(legs, market.volatilities, strict=True)
+    )
+    paid = prices[0] * legs[0].quantity + prices[1] * legs[1].quantity
+    np.testing.assert_allclose(profit, 100.0 * (value - paid), atol=1e-8)
 
 
 @pytest.mark.parametrize(("legs", "volatilities"), [(CONDOR, [0.2]), ((), [])])
