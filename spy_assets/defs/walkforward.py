@@ -5,6 +5,7 @@ ended, trains on the sessions before purge and embargo, and writes what came of 
 assets alone; `spy walkforward` and the UI's backfill make them.
 """
 
+import json
 import shutil
 import time
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from spy_assets.defs.describe import (
     table_metadata,
     write_metadata,
 )
-from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, isolated
+from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, isolated, pace
 from spy_assets.defs.partitions import OBSERVES_CHAINS, WINDOWS
 from spy_assets.defs.resources import SpyResource
 
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 GROUP = "evaluation"
 NAME = "walk_forward"
-#: Metadata by which `spy plan` knows how fast this machine trains.
-ENV_STEPS = "env_steps"
-TRAINING_SECONDS = "training_seconds"
 #: A fold reads several years before its own key, and the year that its test ends in.
 ALL = dg.AllPartitionMapping()
 
@@ -98,11 +96,10 @@ def walk_forward(
     return dg.MaterializeResult(
         metadata=write_metadata(written[0])
         | _metadata(result)
+        | pace(result.selection, seconds)
         | {
             "configuration": walked.configuration.digest,
             "mlflow_run": run_id or f"none: {unlogged}",
-            ENV_STEPS: result.trained_steps,
-            TRAINING_SECONDS: round(seconds, 2),
         }
     )
 
@@ -201,11 +198,12 @@ def walk_forward_report(spy: SpyResource, config: ReportConfig) -> dg.Materializ
         walk = walking.stored_walk(lake, settings.walk.preset, digest)
         trials = walking.trials(lake, spy.registry(), settings.symbol)
     summary = walking.summary_of(walk, trials)
-    path = walking.tearsheet_path(settings, walk)
+    path = walking.tearsheet_path(settings, walk.preset, walk.digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = spy.source().display_symbol(settings.symbol)
     facts = walking.tearsheet_facts(settings, walk, shown, spy.utc_now())
     path.write_text(render_tearsheet(facts, summary, walk.runs))
+    path.with_suffix(".json").write_text(json.dumps(summary.to_dict(), sort_keys=True))
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.path(str(path)),

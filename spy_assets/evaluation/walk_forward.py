@@ -169,12 +169,6 @@ class FoldResult:
         """The run of the seed that the training window chose."""
         return next(run for run in self.runs if run.strategy == POLICY and run.selected)
 
-    @property
-    def trained_steps(self) -> int:
-        """Environment steps that this process made for the fold, all seeds together."""
-        policies = [candidate.policy for candidate in self.selection.candidates]
-        return sum(policy.timesteps - policy.resumed_at for policy in policies)
-
 
 def training_window(path: MarketPath, fold: Fold) -> MarketPath:
     """Cut the fold's training sessions out of a path that may begin earlier and end later.
