@@ -18,6 +18,7 @@ from dagster import AssetKey
 from spy_assets import plan
 from spy_assets.defs import judging, walk_windows, walking
 from spy_assets.defs.models import TrainConfig, agent_config
+from spy_assets.defs.partitions import ChainPart
 from spy_assets.errors import ConfigError
 from spy_assets.plan_cost import (
     Cost,
@@ -214,8 +215,17 @@ def _usual(runner: Runner, key: AssetKey, request: Request, keys: Sequence[str])
     if key == SIGNALS:
         return [str(day) for day in plan.signal_days(settings, last)]
     if key == CHAINS:
-        return [str(day) for day in plan.chain_days(runner, last)] or [str(last)]
+        return _usual_chains(runner, last)
     return keys
+
+
+def _usual_chains(runner: Runner, last: date) -> list[str]:
+    """The sessions that the source has chains of, of each symbol; else the last one."""
+    return [
+        ChainPart(day, symbol).key
+        for symbol in runner.settings.chain_symbols
+        for day in plan.chain_days(runner, symbol, last) or [last]
+    ]
 
 
 def _training_window(runner: Runner, last: date) -> date:
@@ -253,16 +263,24 @@ def _make(runner: Runner, planned: Cost, key: AssetKey, training: Mapping[str, A
     config = None
     if key in TRAINED and training:
         config = {"ops": {key.to_python_identifier(): {"config": dict(training)}}}
-    graph = runner.defs.resolve_asset_graph()
-    policy = graph.get(key).backfill_policy
-    single = policy is not None and policy.max_partitions_per_run is None
-    order = graph.get(key).partitions_def.get_partition_keys()
-    groups = neighbours(planned.partitions, order) if single else [[p] for p in planned.partitions]
+    groups = _groups(runner, key, planned.partitions)
     for number, group in enumerate(groups, 1):
         title = f"{planned.target} {number}/{len(groups)} {group[0]}"
         if len(group) > 1:
             title += f" to {group[-1]}"
         runner.stage(title, planned.job, group, config=config, force=True)
+
+
+def _groups(runner: Runner, key: AssetKey, chosen: Sequence[str]) -> list[list[str]]:
+    """The partitions of each run; a run of chains is of one symbol."""
+    node = runner.defs.resolve_asset_graph().get(key)
+    policy, definition = node.backfill_policy, node.partitions_def
+    if policy is None or policy.max_partitions_per_run is not None or definition is None:
+        return [[part] for part in chosen]
+    if chosen and ChainPart.is_key(chosen[0]):
+        symbols = sorted({ChainPart.of(part).symbol for part in chosen})
+        return [[p for p in chosen if ChainPart.of(p).symbol == one] for one in symbols]
+    return neighbours(chosen, definition.get_partition_keys())
 
 
 def neighbours(chosen: Sequence[str], order: Sequence[str]) -> list[list[str]]:

@@ -16,6 +16,7 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from spy_assets.defs.describe import ENV_STEPS, TRAINING_SECONDS
+from spy_assets.defs.partitions import span_of
 from spy_assets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,8 +117,13 @@ def target_of(name: str, graph: Any, jobs: Iterable[dg.JobDefinition]) -> tuple[
 
 
 def partitions_between(keys: Sequence[str], first: str | None, last: str | None) -> list[str]:
-    """The keys from ``first`` to ``last``, both included; all of them by default."""
-    return [key for key in keys if (first or key) <= key <= (last or key)]
+    """The keys from ``first`` to ``last``, both included; all of them by default.
+
+    >>> partitions_between(["2017", "2018"], "2018", None)
+    ['2018']
+    """
+    spans = [(key, span_of(key)) for key in keys]
+    return [key for key, span in spans if (first or span) <= span <= (last or span)]
 
 
 def status_of(

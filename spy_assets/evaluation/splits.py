@@ -431,9 +431,7 @@ def combinatorial_purged(
     [0, 0, 1]
     """
     import numpy as np
-    from skfolio.model_selection import (  # type: ignore[import-untyped]
-        CombinatorialPurgedCV,
-    )
+    from skfolio.model_selection import CombinatorialPurgedCV
 
     _require_purge(purge, embargo, holding, fill_delay)
     if not 2 <= test_groups < groups:

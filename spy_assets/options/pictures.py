@@ -11,6 +11,7 @@ import html
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -306,7 +307,7 @@ def _pricing(market: PayoffMarket, years: float) -> Callable[..., FloatArray]:
         return lambda spots, *others: price(np.maximum(spots - worth, 1e-6), *others)
     if not seen:
         return american.price
-    return lambda *contract: american.price_with_dividends(*contract, seen, preset="fast")
+    return partial(american.price_with_dividends, dividends=seen, preset="fast")
 
 
 # --- Matplotlib ---------------------------------------------------------------------------------
