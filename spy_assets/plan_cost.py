@@ -174,12 +174,11 @@ def expected_seconds(
     if not records or not count:
         return (0.0, "nothing to make") if not count else (None, UNKNOWN)
     if steps is not None:
-        speeds = [speed for one in records if (speed := _speed(one.event_log_entry)) is not None]
-        if not speeds:
+        paces = [pace for one in records if (pace := _pace(one.event_log_entry)) is not None]
+        if not paces:
             return None, "unknown: no recorded run of it says how fast it trained"
-        speed = median(speeds)
-        basis = f"{speed:,.0f} steps a second, median of {len(speeds)} recorded partition(s)"
-        return steps / speed, basis
+        speed = sum(made for made, _ in paces) / sum(seconds for _, seconds in paces)
+        return steps / speed, f"{speed:,.0f} steps a second over {len(paces)} recorded partition(s)"
     durations = _durations(instance, [one.event_log_entry for one in records])
     if not durations:
         return None, UNKNOWN
@@ -187,14 +186,14 @@ def expected_seconds(
     return each * count, f"{each:.1f} s a partition, median of {len(durations)} recorded run(s)"
 
 
-def _speed(entry: EventLogEntry) -> float | None:
-    """Training steps a second of a materialization, everything that its partition took included."""
+def _pace(entry: EventLogEntry) -> tuple[float, float] | None:
+    """Training steps of a materialization, and the seconds that all of its partition took."""
     made = entry.asset_materialization
     values = {} if made is None else made.metadata
     if ENV_STEPS not in values or TRAINING_SECONDS not in values:
         return None
     steps, seconds = float(values[ENV_STEPS].value), float(values[TRAINING_SECONDS].value)  # type: ignore[arg-type]
-    return steps / seconds if steps > 0 and seconds > 0 else None
+    return (steps, seconds) if steps > 0 and seconds > 0 else None
 
 
 def _durations(instance: DagsterInstance, entries: Sequence[EventLogEntry]) -> list[float]:
