@@ -11,8 +11,8 @@ on an expiry falls on every session. SPXW: Fridays since 2005-10-28, Wednesdays 
 Fridays) settles on opening prices, SPXW on closing prices. Until 2015-01 the OCC symbol of a
 monthly carries the Saturday after its last trading day.
 
-*Observed* in 16 real SPY chains of January, February and July 2026, and tested against them where
-they are present: an expiry on every session to the end of the next week; five Fridays beside the
+*Observed* in 16 real SPY chains of January, February and July 2026, and tested against them and
+against Massive's list of SPY's contracts of 2025-08-30 where they are present: an expiry on every session to the end of the next week; five Fridays beside the
 monthlies; six month ends; four quarter ends; the third Fridays of the next months and of four
 quarter cycles; the next two Januaries. Series of the days 10 sessions ahead appear irregularly, so
 they are listed but not certain. SPY options trade for 15 minutes after the stock exchange closes,
@@ -66,7 +66,7 @@ STOPS_AT_BELL: Final = frozenset({"SPXW", "XSP", "NDXP", "RUTW"})
 #: From this day the OCC symbol of a monthly carries the Friday; before, the Saturday after it.
 FRIDAY_SYMBOLS_SINCE: Final = date(2015, 2, 1)
 #: Days of mourning on which contracts that were already listed would have expired: in 2018 a
-#: Wednesday weekly, in 2025 a daily.
+#: Wednesday weekly, in 2025 a daily. A test holds them against exchange_calendars.
 CLOSED_AT_SHORT_NOTICE: Final = frozenset({date(2018, 12, 5), date(2025, 1, 9)})
 
 
