@@ -3,13 +3,16 @@
 Each :class:`ListedExpiry` says why it is listed (its ``kind``) and whether a complete chain of that
 day must have it (``certain``); the others may be there. The rules, and how sure they are:
 
-*Known* (exchange notices, as commonly cited; the months are sure, the days were not checked
-against the notices): SPY options trade since 2005-01-10. SPY Wednesday expiries start on
-2016-08-30, Monday ones on 2018-02-15, Tuesday and Thursday ones on 2022-11-14, so that from then
-on an expiry falls on every session. SPXW: Fridays since 2005-10-28, Wednesdays 2016-02-23, Mondays
-2016-08-15, Tuesdays 2022-04-18, Thursdays 2022-05-11; month ends since 2014-07-07. SPX (third
-Fridays) settles on opening prices, SPXW on closing prices. Until 2015-01 the OCC symbol of a
-monthly carries the Saturday after its last trading day.
+*Announced*: SPXW Wednesday expiries on 2016-02-23 and Monday ones on 2016-08-15 (Cboe's blog of
+2016-02-22 and of 2016-08-17), Tuesday ones on 2022-04-18 and Thursday ones on 2022-05-11 (Cboe, in
+Traders Magazine); SPY Monday ones on 2018-02-16 (the same).
+
+*Known* (as commonly cited; the months are sure, the days were not checked against the exchanges'
+notices): SPY options trade since 2005-01-10. SPY Wednesday expiries start on 2016-08-30 (another
+exchange began on 2016-09-07), Tuesday and Thursday ones on 2022-11-14, so that from then on an expiry
+falls on every session. SPXW: Fridays since 2005-10-28; month ends since 2014-07-07. SPX (third
+Fridays) settles on opening prices, SPXW on closing prices. Until 2015-01 the OCC symbol of a monthly
+carries the Saturday after its last trading day.
 
 *Observed* in 16 real SPY chains of January, February and July 2026, and tested against them and
 against Massive's list of SPY's contracts of 2025-08-30 where they are present: an expiry on every session to the end of the next week; five Fridays beside the
@@ -108,7 +111,7 @@ _RULES: Final[dict[str, _Rules]] = {
     "SPY": _Rules(
         monthly=date(2005, 1, 10),
         weekly=date(2010, 6, 4),
-        weekdays=(date(2018, 2, 15), date(2022, 11, 14), date(2016, 8, 30), date(2022, 11, 14)),
+        weekdays=(date(2018, 2, 16), date(2022, 11, 14), date(2016, 8, 30), date(2022, 11, 14)),
         quarterly=date(2006, 7, 10),
         month_end=date(2023, 1, 1),
         five_weeklies=date(2012, 9, 1),

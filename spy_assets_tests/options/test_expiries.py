@@ -182,7 +182,7 @@ def test_the_real_list_of_contracts_of_august_2025_is_that_of_the_rules(shared_d
 
 #: When options on the weekday were first listed, of SPY and of SPXW.
 FIRST_BY_WEEKDAY = {
-    0: (date(2018, 2, 15), date(2016, 8, 15)),
+    0: (date(2018, 2, 16), date(2016, 8, 15)),
     1: (date(2022, 11, 14), date(2022, 4, 18)),
     2: (date(2016, 8, 30), date(2016, 2, 23)),
     3: (date(2022, 11, 14), date(2022, 5, 11)),
