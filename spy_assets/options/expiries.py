@@ -15,11 +15,12 @@ Fridays) settles on opening prices, SPXW on closing prices. Until 2015-01 the OC
 carries the Saturday after its last trading day.
 
 *Observed* in 16 real SPY chains of January, February and July 2026, and tested against them and
-against Massive's list of SPY's contracts of 2025-08-30 where they are present: an expiry on every session to the end of the next week; five Fridays beside the
-monthlies; six month ends; four quarter ends; the third Fridays of the next months and of four
-quarter cycles; the next two Januaries. Series of the days 10 sessions ahead appear irregularly, so
-they are listed but not certain. SPY options trade for 15 minutes after the stock exchange closes,
-on their last day too (last trades at 16:14:59 on eight expiry days).
+against Massive's list of SPY's contracts of 2025-08-30 where they are present: an expiry on every
+session to the end of the next week; five Fridays beside the monthlies; six month ends; four quarter
+ends; the third Fridays of the next months and of four quarter cycles; the next two Januaries.
+Series of the days 10 sessions ahead appear irregularly, so they are listed but not certain. SPY
+options trade for 15 minutes after the stock exchange closes, on their last day too (last trades at
+16:14:59 on eight expiry days).
 
 *Assumed*: SPY weeklies start on 2010-06-04 with one series ahead, and have five from 2012-09-01; SPY
 quarter ends start on 2006-07-10 and month ends on 2023-01-01; series of Mondays and Wednesdays
