@@ -28,7 +28,7 @@ IntArray = npt.NDArray[np.int64]
 SHARES = 100.0
 MAX_LEGS = 4
 #: Exit codes: 0 is open, positive the rule's place in its chain, the others here.
-SETTLED, MISSED, ACTION, CLOSED_OUT = -1, -2, -3, -4
+SETTLED, MISSED, ACTION, CLOSED_OUT, ASSIGNED = -1, -2, -3, -4, -5
 #: What became of an entry.
 (
     FILLED,
@@ -84,6 +84,7 @@ class Market(NamedTuple):
     commission: float
     slippage: float
     sell_fee_rate: float
+    alpha: float
     naked_rate: float
     naked_floor: float
     max_positions: float
@@ -94,7 +95,8 @@ class Accounts(NamedTuple):
     """State of A accounts with P slots of positions, up to four legs and B bars a session.
 
     ``value`` is what one unit of the position in a slot is worth at mid at each bar of the session, per
-    share; ``result`` the last closed position of a slot, its reason 0 where none closed in this bar.
+    share; ``assigned`` is the leg that was exercised early, or -1, and ``dividend`` what it owes;
+    ``result`` is the last closed position of a slot, its reason 0 where none closed in this bar.
     """
 
     cash: FloatArray
@@ -119,6 +121,8 @@ class Accounts(NamedTuple):
     pending: IntArray
     rule_set: IntArray
     probability: FloatArray
+    assigned: IntArray
+    dividend: FloatArray
     order: IntArray
     value: FloatArray
     result: FloatArray
@@ -333,7 +337,10 @@ def _finish(s: Accounts, a: int, p: int, bar: int, reason: int, exit_value: floa
 def _settle(path: PathArrays, s: Accounts, a: int, p: int, bar: int, reason: int) -> None:
     spot, payoff = path.close[bar], 0.0
     for k in range(s.n_legs[a, p]):
-        payoff += s.quantity[a, p, k] * max(0.0, s.sign[a, p, k] * (spot - s.strike[a, p, k]))
+        worth = max(0.0, s.sign[a, p, k] * (spot - s.strike[a, p, k]))
+        if k == s.assigned[a, p]:
+            worth = spot + s.dividend[a, p] - s.strike[a, p, k]
+        payoff += s.quantity[a, p, k] * worth
     payoff *= SHARES * s.units[a, p]
     _pay(s, a, p, payoff)
     _finish(s, a, p, bar, reason, payoff)
@@ -347,10 +354,10 @@ def _leg_fill(
     slip, size = m.slippage * mid, abs(contracts)
     fees = m.commission * size
     if contracts > 0.0:
-        price = ask + slip
+        price = mid + m.alpha * (ask - mid) + slip
         lost = price - mid
     else:
-        price = max(0.0, bid - slip)
+        price = max(0.0, mid + m.alpha * (bid - mid) - slip)
         lost = mid - price
         fees += m.sell_fee_rate * price * size * SHARES
     return contracts * price * SHARES, fees, fees + lost * size * SHARES
@@ -364,6 +371,11 @@ def _exit(path: PathArrays, m: Market, s: Accounts, a: int, p: int, bar: int) ->
     years = max(0.0, path.close_years[s.expiry[a, p]] - path.start_years[bar])
     value, fees = 0.0, 0.0
     for k in range(s.n_legs[a, p]):
+        if k == s.assigned[a, p]:
+            # Shares are covered at their price; no option is traded.
+            worth = path.open[bar] + s.dividend[a, p] - s.strike[a, p, k]
+            value -= s.quantity[a, p, k] * s.units[a, p] * worth * SHARES
+            continue
         mid, bid, ask = option_quote(
             path.open[bar],
             s.strike[a, p, k],
@@ -530,6 +542,7 @@ def _fill_slot(
     s.closes_held[a, p] = 0.0
     s.pending[a, p] = 0
     s.probability[a, p] = math.nan
+    s.assigned[a, p] = -1
 
 
 # ---------------------------------------------------------------- exit rules
@@ -663,6 +676,32 @@ def begin_bar(path: PathArrays, m: Market, s: Accounts, a: int, bar: int) -> Non
 
 
 @kernel
+def _assign(path: PathArrays, m: Market, s: Accounts, a: int, p: int, bar: int) -> None:
+    """Apply the dividend rule to a position that is held over the night."""
+    session = path.session_of[bar]
+    following = session + 1
+    if following >= path.ordinal.shape[0] or s.assigned[a, p] >= 0:
+        return
+    dividend, spot = path.dividend[following], path.close[bar]
+    # A dividend that is not known, NaN, is not above 0 either.
+    if s.expiry[a, p] < path.ordinal[following] or not dividend > 0.0:
+        return
+    years = max(0.0, path.close_years[s.expiry[a, p]] - path.end_years[bar])
+    for k in range(s.n_legs[a, p]):
+        inner = spot - s.strike[a, p, k]
+        if s.quantity[a, p, k] >= 0.0 or s.sign[a, p, k] < 0.0 or inner <= 0.0:
+            continue
+        mid = option_mid(
+            spot, s.strike[a, p, k], years, path.rate[session], path.volatility[session], 1.0, m
+        )
+        if mid - inner < dividend:
+            s.assigned[a, p] = k
+            s.dividend[a, p] = dividend
+            s.pending[a, p] = ASSIGNED
+            break
+
+
+@kernel
 def end_bar(path: PathArrays, rules: FloatArray, m: Market, s: Accounts, a: int, bar: int) -> None:
     """Settle what expires with the session, mark the rest and ask its rules."""
     session = path.session_of[bar]
@@ -708,6 +747,8 @@ def end_bar(path: PathArrays, rules: FloatArray, m: Market, s: Accounts, a: int,
                 s.pending[a, p] = fired
             elif closing and s.expiry[a, p] == ordinal:
                 s.pending[a, p] = CLOSED_OUT
+        if is_last:
+            _assign(path, m, s, a, p, bar)
 
 
 @kernel

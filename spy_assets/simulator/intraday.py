@@ -10,6 +10,10 @@ One step is one bar. With the decision made at the end of bar i, bar i + 1 bring
 3. at its end: every open position is marked at mid, and its exit rules are asked. A rule that fires
    sends an exit, which nothing can take back.
 
+In the night before an ex-date a sold call whose time value is below the dividend is assigned: the
+position is closed at the next open, the call as the shares that were delivered short and the dividend
+that they owe.
+
 With ``close_out = "trade"`` what expires today is bought or sold back at the open of the session's last
 bar instead, and settled only if that fails.
 
@@ -50,12 +54,15 @@ from spy_assets.simulator.kernel import (
     NAKED_FLOOR,
     NAKED_RATE,
     Account,
+    Assignment,
     Moment,
     OrderRejected,
     Position,
     Quote,
     Trade,
+    close_assigned,
     close_position,
+    early_assignment,
     margin_required,
     mark,
     open_structure,
@@ -272,6 +279,7 @@ class _Holding:
     peak: float = -math.inf
     pending: str | None = None
     exit_probability: float = math.nan
+    assignment: Assignment | None = None
 
 
 class BarResult(NamedTuple):
@@ -408,6 +416,8 @@ class IntradaySimulator:
             self._end_session()
         self._mark(events)
         self._ask_rules()
+        if self.path.is_last(self.bar):
+            self._assign(events)
         trades = tuple(self.account.trades[closed:])
         return BarResult(self.value - before, trades, tuple(events))
 
@@ -431,8 +441,8 @@ class IntradaySimulator:
     # ---------------------------------------------------------------- one bar
 
     def _settle(self, position: Position, bar: int, reason: str) -> None:
-        settle_expiry(self.account, position, self.book.moment(bar, False), reason)
-        del self._holdings[position.trade_id]
+        holding, moment = self._holdings.pop(position.trade_id), self.book.moment(bar, False)
+        settle_expiry(self.account, position, moment, reason, holding.assignment)
 
     def _settle_missed(self) -> None:
         """Settle what expired in a session that is not on the path, at the last price before."""
@@ -442,19 +452,35 @@ class IntradaySimulator:
                 self._settle(position, self.bar - 1, "expiry_missing_print")
 
     def _fill_exits(self, events: list[str]) -> None:
+        moment = self.book.moment(self.bar, True)
         for position in tuple(self.account.positions.values()):
-            reason = self._holdings[position.trade_id].pending
-            if reason is None:
+            holding = self._holdings[position.trade_id]
+            if holding.pending is None:
                 continue
             quotes = self.book.quotes(position.legs, self.bar)
             if quotes is None:
                 events.append("exit_waits_for_quote")
-                continue
-            moment = self.book.moment(self.bar, True)
+            else:
+                self._exit(position, holding, quotes, moment)
+
+    def _exit(
+        self, position: Position, holding: _Holding, quotes: Sequence[Quote], moment: Moment
+    ) -> None:
+        del self._holdings[position.trade_id]
+        reason = holding.pending or "action_close"
+        if holding.assignment is None:
             close_position(
                 self.account, position, quotes, costs=self.costs, moment=moment, reason=reason
             )
-            del self._holdings[position.trade_id]
+        else:
+            close_assigned(
+                self.account,
+                position,
+                holding.assignment,
+                quotes,
+                costs=self.costs,
+                moment=moment,
+            )
 
     def _fill_entries(self, events: list[str]) -> None:
         for order, decided in self.orders:
@@ -550,8 +576,37 @@ class IntradaySimulator:
             exit_probability=holding.exit_probability,
         )
 
+    def _assign(self, events: list[str]) -> None:
+        """Apply the dividend rule at a session's end, if the next session is an ex-date."""
+        following = int(self.path.session_of[self.bar]) + 1
+        if following >= len(self.path.sessions) or self.path.dividend[following] == 0.0:
+            return
+        dividend, spot = float(self.path.dividend[following]), self.book.spot(self.bar, False)
+        for position in self.account.positions.values():
+            if position.expiry < self.path.sessions[following] or not _is_exercisable(
+                position.legs, spot
+            ):
+                continue
+            holding = self._holdings[position.trade_id]
+            mids = self.book.mids(position.legs, self.bar, False)
+            if mids is None or math.isnan(dividend):
+                events.append("assignment_unpriced" if mids is None else "dividend_unknown")
+            elif holding.assignment is None:
+                holding.assignment = early_assignment(position.legs, mids, spot, dividend)
+                if holding.assignment is not None:
+                    holding.pending = "assignment"
+                    events.append("assigned")
+
     def _is_closing_out(self, position: Position) -> bool:
         """Whether the next bar is the last one in which this position can be traded."""
         if self.config.close_out != "trade" or position.expiry != self.path.session(self.bar):
             return False
         return not self.path.is_last(self.bar) and self.path.is_last(self.bar + 1)
+
+
+def _is_exercisable(legs: Sequence[Leg], spot: float) -> bool:
+    """Whether a call was sold whose holder gains something by exercising it."""
+    return any(
+        leg.quantity < 0 and leg.contract.right == "C" and spot > leg.contract.strike
+        for leg in legs
+    )

@@ -62,6 +62,7 @@ OUTCOMES: Final = (
 NOT_REACHED: Final = -1
 _REASONS: Final = {
     -1: "expiry", -2: "expiry_missing_print", -3: "action_close", -4: "close_out",
+    -5: "assignment",
 }  # fmt: skip
 
 
@@ -96,6 +97,7 @@ def market_of(config: IntradayConfig, costs: CostModel) -> Market:
         commission=costs.commission,
         slippage=costs.slippage_fraction,
         sell_fee_rate=costs.sell_fee_rate,
+        alpha=costs.alpha,
         naked_rate=NAKED_RATE,
         naked_floor=NAKED_FLOOR,
         max_positions=float(config.max_positions),
@@ -182,6 +184,8 @@ def new_accounts(count: int, slots: int, bars: int, capital: float) -> Accounts:
         pending=whole(slots),
         rule_set=whole(slots),
         probability=np.full((count, slots), np.nan),
+        assigned=whole(slots),
+        dividend=floats(slots),
         order=whole(slots),
         value=floats(slots, bars),
         result=floats(slots, N_RESULT),

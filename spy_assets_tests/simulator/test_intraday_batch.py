@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,6 +88,7 @@ def test_the_compiled_clock_equals_the_readable_one(seed, holes, out):
     path = random_path(seed, 6, minutes=15, holes=holes, scale=float(rng.uniform(0.3, 3.0)))
     config = IntradayConfig(max_positions=3, close_out=out, allow_naked=True)
     costs = [BID_ASK_COSTS, *PRESETS.values()][int(rng.integers(len(PRESETS) + 1))]
+    costs = replace(costs, alpha=float(rng.choice([0.0, 0.4, 1.0])))
     orders = random_orders(path, IntradayBook(path, config), rng, 14)
     capital = float(rng.choice([20_000.0, 125_000.0]))
     simulator, events, equity = walk(path, orders, costs, config, capital)
