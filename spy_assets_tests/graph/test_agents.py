@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from spy_assets.defs import account, agents, judging, learning
+from spy_assets.errors import DataError
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.models.outcomes.rollouts import Rollout, walk
 from spy_assets.models.policy.weights import encode_weights, policy_hash
@@ -319,6 +320,12 @@ def test_a_search_is_recorded_with_the_number_of_its_trials(court: Court) -> Non
     assert row["complete"] + row["pruned"] == 2
     assert row["best_pnl"] >= row["base_pnl"]
     assert json.loads(row["config"])["timesteps"] == 4096
+    with Warehouse.open(court.settings) as lake:
+        found = learning.tuned_parameters(lake, window, "ppo")
+        with pytest.raises(DataError, match="no search for dqn"):
+            learning.tuned_parameters(lake, window, "dqn")
+    tuned = agents._config(agents.AgentRun(seeds=1, timesteps=4096), "sample", found)
+    assert tuned.hyperparameters() == json.loads(row["config"]) | {"episode_length": 252}
     again = run(court, agents.hyperparameters, window, trials=2, timesteps=4096, **SHORT)
     assert (again["inserted"], again["trials"], again["net_pnl"]) == (0, 3, told["net_pnl"])
 
