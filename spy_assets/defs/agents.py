@@ -270,7 +270,9 @@ def ensemble_weights(
             "net_pnl": bar_plot(
                 list(found.net_pnl), list(found.net_pnl.values()), "Net P&L on judged sessions, $"
             ),
-            "abstain_rate": -1.0 if found.abstain_rate is None else found.abstain_rate,
+            "abstain_rate": "no chance to enter"
+            if found.abstain_rate is None
+            else found.abstain_rate,
         }
     )
 
