@@ -6,6 +6,7 @@ import dagster as dg
 
 from spy_assets.defs import (
     agents,
+    chain_backtests,
     features,
     jobs,
     market,
@@ -30,6 +31,7 @@ def build(spy: SpyResource) -> dg.Definitions:
             *agents.ASSETS,
             *signals.ASSETS,
             *walkforward.ASSETS,
+            *chain_backtests.ASSETS,
         ],
         asset_checks=[*market.CHECKS, *features.CHECKS],
         jobs=jobs.JOBS,

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from spy_assets.cli import (
+    backfills,
     database,
     doctor,
     halts,
@@ -135,6 +136,7 @@ def version(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 loop.register(app)
+backfills.register(app)
 database.register(app)
 query.register(app)
 options.register(app)

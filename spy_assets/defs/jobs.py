@@ -45,6 +45,7 @@ BY_PREFERENCES = dg.AssetSelection.assets(
 )
 REGIME_POLICIES = dg.AssetSelection.assets(["models", "regime_routing"])
 SEARCHES = dg.AssetSelection.assets(["models", "hyperparameters"])
+CHAIN_BACKTESTS = dg.AssetSelection.assets(["evaluation", "chain_backtest"])
 REPORTS = dg.AssetSelection.assets(
     ["signals", "statistics"], ["evaluation", "report"], ["models", "model_versions"]
 )
@@ -140,6 +141,12 @@ walk_forward_tearsheet = _job(
     "walk_forward_tearsheet", TEARSHEET, "Sum up the folds and renew the tearsheet."
 )
 
+chain_backtest_job = _job(
+    "chain_backtest",
+    CHAIN_BACKTESTS,
+    "Trade every structure over the stored real chains, at their own bid and ask.",
+)
+
 
 @dg.op(
     description="Compact data files, expire snapshots that nothing refers to, copy the catalogue."
@@ -187,5 +194,6 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     tune_hyperparameters,
     walk_forward_job,
     walk_forward_tearsheet,
+    chain_backtest_job,
     maintain_warehouse,
 ]

@@ -54,12 +54,17 @@ def _agents(cursor: duckdb.DuckDBPyConnection) -> None:
         create_table(cursor, TABLES[name])
 
 
+def _chain_backtests(cursor: duckdb.DuckDBPyConnection) -> None:
+    create_table(cursor, TABLES["evaluation.chain_backtests"])
+
+
 #: In order, never edited once released: a change is a new migration at the end.
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "initial tables and views", _initial),
     Migration(2, "option chains", _chains),
     Migration(3, "walk-forward results", _walk_forward),
     Migration(4, "preferences, ensembles, rewards and searches", _agents),
+    Migration(5, "backtests over chains", _chain_backtests),
 )
 
 

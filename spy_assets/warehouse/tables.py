@@ -23,7 +23,12 @@ from spy_assets.warehouse.evaluation_tables import (
     WALK_FORWARD_TRADES,
     WALK_KEY,
 )
-from spy_assets.warehouse.option_tables import CHAIN_FEATURES, CHAIN_QUOTES
+from spy_assets.warehouse.option_tables import (
+    CHAIN_BACKTEST_KEY,
+    CHAIN_BACKTESTS,
+    CHAIN_FEATURES,
+    CHAIN_QUOTES,
+)
 
 SYSTEM_COLUMNS: Mapping[str, str] = {
     "available_at": "TIMESTAMPTZ",
@@ -350,6 +355,14 @@ _EVALUATION = (
         "Closed trades of each run of a walk-forward; none of the averaged random baseline.",
         *WALK_KEY,
         *WALK_FORWARD_TRADES,
+    ),
+    _spec(
+        "evaluation.chain_backtests",
+        f"symbol {' '.join(column for column, _, _ in CHAIN_BACKTEST_KEY)}",
+        "Structures traded over the stored real chains, never pooled with fills at model prices.",
+        _SYMBOL,
+        *CHAIN_BACKTEST_KEY,
+        *CHAIN_BACKTESTS,
     ),
 )
 

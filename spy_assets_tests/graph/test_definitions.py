@@ -86,7 +86,7 @@ def test_everything_on_a_live_source_ages() -> None:
     # and what agents learn are made when somebody asks for it.
     assert ageless == AGENTS | {
         "models/model_versions", "options/option_chain", "features/chain",
-        "evaluation/walk_forward", "evaluation/walk_forward_report",
+        "evaluation/walk_forward", "evaluation/walk_forward_report", "evaluation/chain_backtest",
     }  # fmt: skip
 
 
@@ -216,4 +216,6 @@ def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() 
         "session %Y-%m-%d Etc/GMT-2 x symbol SPY"
     }
     assert {k for k, kind in kinds.items() if kind == "folds"} == {FOLDS}
-    assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {"models/model_versions"}
+    assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {
+        "models/model_versions", "evaluation/chain_backtest",
+    }  # fmt: skip
