@@ -110,7 +110,7 @@ SETTINGS: Final = np.dtype(
 #: One unit of a position, by session of its decision and column: what it costs and can lose, its margin
 #: and its payoff at expiry in dollars; and when things happen to it: the age of its settlement, whether
 #: that is after a missing print, the age at which an exit rule fires with the rule's reason, and the age
-#: of its assignment. Together in one cache line.
+#: of its assignment. Beside each other in memory, since an entry needs most of them.
 UNIT: Final = np.dtype(
     [
         ("cost", "f8"), ("risk", "f8"), ("margin", "f8"), ("payoff", "f8"), ("settle_age", "i2"),

@@ -252,7 +252,17 @@ class BatchedAccounts:
         self._observe()
 
     def draw(self) -> None:
-        """Begin a random one of the episodes with every account."""
+        """Begin a random one of the episodes with every account.
+
+        Raises
+        ------
+        ConfigError
+            If there are no episodes to draw from.
+        """
+        if not len(self._episodes.sessions):
+            raise ConfigError(
+                "no episodes to draw from", hint="pass episodes, or reset to a session"
+            )
         for i in range(self.n):
             self._kernel.draw_episode(
                 self._accounts, self._slots, self._settings, i, *self._episodes

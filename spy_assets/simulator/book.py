@@ -250,6 +250,13 @@ class PathBook:
             return nearest_expiry(day, config.dte, min_sessions=config.ahead)
         return bucket.expiry(day, config.ahead)
 
+    @property
+    def fill_label(self) -> str:
+        """How fills are priced, in words, to be shown with every result."""
+        half = f"{self.costs.half_spread:g} dollars"
+        spread = half if self.config.spreads is None else "the spread model's half"
+        return f"{self.costs.name}: surface mid +- {self.costs.alpha:g} x {spread}"
+
     @cached_property
     def trading_time(self) -> TradingTime:
         """Sessions and minutes from the path's first session to its last expiry."""

@@ -7,7 +7,7 @@ worsened by slippage, and no price is below zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +59,13 @@ class CostModel:
             value = getattr(self, field)
             if not 0.0 <= value < float("inf"):
                 raise ConfigError(f"cost {field} {value!r} is negative or not finite")
+
+    def at_alpha(self, alpha: float) -> CostModel:
+        """These costs with another part of the half spread paid, which the name tells."""
+        name = self.name.split(" at alpha ")[0]
+        return replace(
+            self, name=name if alpha == 1.0 else f"{name} at alpha {alpha:g}", alpha=alpha
+        )
 
     def fill(
         self, mid: float, side: int, *, bid: float | None = None, ask: float | None = None

@@ -28,7 +28,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from datetime import date
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -285,7 +284,7 @@ class DailySimulator:
         penalty = self.decide(action, events)
         self._advance(events)
         trades = tuple(self.account.trades[closed:])
-        entries = islice(self.account.ledger, booked, None)
+        entries = self.account.ledger[booked:]
         components = components_of(entries, trades, self._scale, penalty)
         return StepResult(sum(components), components, self.done, trades, tuple(events))
 

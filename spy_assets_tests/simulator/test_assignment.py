@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spy_assets.options.structures import legs_for
-from spy_assets.simulator.actions import ALL_STRUCTURES, CLOSE, HOLD
+from spy_assets.simulator.actions import ALL_STRUCTURES
 from spy_assets.simulator.book import DailyConfig
 from spy_assets.simulator.costs import PRESETS
 from spy_assets.simulator.daily import DailySimulator
@@ -23,22 +23,26 @@ EVERYTHING = DailyConfig(actions=ALL_STRUCTURES, allow_naked=True)
 NUMBERS = {one.structure: number for number, one in enumerate(ALL_STRUCTURES.openings)}
 
 
-def path_with(closes, dividend, **given):
-    """A flat-rate path on which cash goes ex; opens are the closes before unless given."""
-    path = path_of(closes, rate=0.0, **given)
-    names = ("open", "close", "iv_open", "iv_close", "rate", "observation")
+def path_with(closes, dividend, *, rate=0.0, **given):
+    """A path on which cash goes ex; opens are the closes before unless given."""
+    path = path_of(closes, **given)
+    names = ("open", "close", "iv_open", "iv_close", "observation")
     arrays = {name: getattr(path, name) for name in names}
-    return MarketPath.from_arrays(path.sessions, **arrays, dividend=dividend)
+    rates = np.broadcast_to(rate, len(path))
+    return MarketPath.from_arrays(path.sessions, **arrays, rate=rates, dividend=dividend)
+
+
+def simulator_on(path, costs="free"):
+    """An account that may open everything and has no exit rules."""
+    return DailySimulator(path, PRESETS[costs], NO_RULES, 100_000.0, config=EVERYTHING)
 
 
 def held(structure, closes, dividend, *, costs="free", steps=None, **given):
     """Sell on Wednesday the 6th, expiring on Friday the 15th, and hold; all events."""
     path = path_with(closes, dividend, **given)
-    simulator = DailySimulator(path, PRESETS[costs], NO_RULES, 100_000.0, config=EVERYTHING)
-    actions = {2: NUMBERS[structure]}
-    events = []
+    simulator, events = simulator_on(path, costs), []
     for _ in range(steps or len(path) - 1):
-        action = actions.get(simulator.index, simulator.actions.hold)
+        action = NUMBERS[structure] if simulator.index == 2 else simulator.actions.hold
         events += simulator.step(action).events
     check_invariant(simulator.account)
     return simulator, events
@@ -101,42 +105,26 @@ def test_without_a_volatility_the_rule_cannot_be_applied():
 
 
 def test_shares_wait_with_the_legs_that_cannot_be_traded():
-    iv_open = [0.2] * 6 + [np.nan] + [0.2] * 3
-    iv = [0.2] * 5 + [0.2, 0.2, 0.2, 0.2, 0.2]
-    path = path_with(CLOSES, EX, open=OPENS, iv=iv, iv_open=iv_open)
-    path = MarketPath.from_arrays(
-        path.sessions,
-        **{name: getattr(path, name) for name in ("open", "close", "iv_close", "observation")},
-        iv_open=[np.nan if i == 6 else 0.2 for i in range(10)],
-        rate=[np.nan if i == 6 else 0.0 for i in range(10)],
-        dividend=EX,
-    )
-    simulator = DailySimulator(path, PRESETS["free"], NO_RULES, 100_000.0, config=EVERYTHING)
-    while simulator.index < 6:
-        simulator.step(NUMBERS["short_call"] if simulator.index == 2 else 12)
-    assert simulator.position is not None
-    simulator.step(12)
-    (trade,) = simulator.trades
     # Session 6 has no rate; the shares are covered at the open of session 7, at 229.
-    assert (trade.exit_reason, trade.exit_session) == ("assignment", path.sessions[7])
+    rate = [0.0] * 6 + [np.nan] + [0.0] * 3
+    simulator, _ = held("short_call", CLOSES, EX, open=OPENS, rate=rate)
+    (trade,) = simulator.trades
+    assert (trade.exit_reason, trade.exit_session) == ("assignment", simulator.path.sessions[7])
     assert trade.exit_value == pytest.approx(-100 * (229.0 - 200.0 + 1.0), abs=1e-9)
+    assert trade.stale_marks == 1
 
 
 def test_assignment_overrides_an_exit_that_is_on_its_way():
-    path = path_with(CLOSES, EX, open=OPENS)
-    simulator = DailySimulator(path, PRESETS["free"], NO_RULES, 100_000.0, config=EVERYTHING)
-    for action in (12, 12, NUMBERS["short_call"], 12, 12):
-        simulator.step(action)
-    assert simulator.step(13).trades[0].exit_reason == "assignment"
+    simulator, _ = held("short_call", CLOSES, EX, open=OPENS, steps=5)
+    assert simulator.step(simulator.actions.close).trades[0].exit_reason == "assignment"
 
 
 def test_a_checkpoint_remembers_the_assignment():
     straight, _ = held("bear_call_credit", CLOSES, EX, open=OPENS, steps=5)
-    assert straight.assigned
-    resumed = DailySimulator(straight.path, PRESETS["free"], NO_RULES, 1.0, config=EVERYTHING)
+    resumed = simulator_on(straight.path)
     resumed.restore(json.loads(json.dumps(straight.state())))
     for simulator in (straight, resumed):
-        simulator.step(12)
+        simulator.step(simulator.actions.hold)
     assert resumed.trades == straight.trades
     assert resumed.trades[0].exit_reason == "assignment"
 
@@ -147,7 +135,3 @@ def test_the_rule_asks_the_first_sold_call_in_the_money():
     assert (found.leg, found.strike, found.worth(229.0)) == (1, 200.0, 29.5)
     assert early_assignment(legs, [35.0, 30.7, 25.0], 230.0, 0.5) is None
     assert early_assignment(legs, [0.1, 0.1, 0.1], 199.0, 5.0) is None
-
-
-def test_the_daily_map_numbers_are_untouched_by_the_wide_map():
-    assert (ALL_STRUCTURES.hold, ALL_STRUCTURES.close, HOLD, CLOSE) == (12, 13, 5, 6)

@@ -251,6 +251,28 @@ def test_a_checkpoint_goes_on_bit_by_bit():
         assert array.tobytes() == resumed.state()[name].tobytes()
 
 
+def test_random_numbers_are_those_of_splitmix64():
+    # The first outputs for the seed 1234567 of the reference implementation (Vigna, splitmix64.c).
+    from spy_assets.simulator._batch_kernel import next_random
+
+    state, drawn = np.uint64(1234567), []
+    for _ in range(5):
+        state, number = (np.uint64(x) for x in next_random(state))
+        drawn.append(int(number))
+    assert drawn == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+
+
+def test_without_episodes_nothing_is_drawn():
+    with pytest.raises(ConfigError, match="no episodes"):
+        BatchedAccounts(PathBook(path_of([200.0] * 6)), 2).draw()
+
+
 def test_an_action_that_does_not_exist_moves_nobody():
     batch = BatchedAccounts(PathBook(path_of([200.0] * 6)), 3)
     batch.reset(0)

@@ -168,6 +168,18 @@ def test_alpha_is_the_part_of_the_half_spread_that_is_paid(alpha, paid):
     assert (bought.spread, bought.slippage) == (pytest.approx(0.05 * alpha), 0.02)
 
 
+def test_fills_say_how_they_were_priced():
+    costs, path = PRESETS["rltrade"].at_alpha(0.4), path_of([200.0] * 6)
+    assert costs.name == "rltrade at alpha 0.4"
+    assert costs.at_alpha(1.0) == PRESETS["rltrade"]
+    assert (
+        PathBook(path, costs).fill_label
+        == "rltrade at alpha 0.4: surface mid +- 0.4 x 0.05 dollars"
+    )
+    config = DailyConfig(spreads=SPY_SPREADS)
+    assert PathBook(path, config=config).fill_label.endswith("1 x the spread model's half")
+
+
 def test_alpha_works_on_real_quotes_too():
     costs = CostModel("half", 0.65, 0.0, 0.05, alpha=0.5)
     assert costs.fill(1.0, 1, bid=0.9, ask=1.3).price == pytest.approx(1.15)
