@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from spy_assets.defs import (
+    agents,
     chain_backtests,
     features,
     jobs,
@@ -27,6 +28,7 @@ def build(spy: SpyResource) -> dg.Definitions:
             *options.ASSETS,
             *features.ASSETS,
             *models.ASSETS,
+            *agents.ASSETS,
             *signals.ASSETS,
             *walkforward.ASSETS,
             *chain_backtests.ASSETS,

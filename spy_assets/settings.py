@@ -103,7 +103,9 @@ class HttpSettings(_Group):
 class TrainSettings(_Group):
     """How the daily policy is trained."""
 
-    preset: Literal["sample", "quick", "full", "seed"] = Field("sample", description="PPO preset")
+    preset: Literal["sample", "quick", "full", "seed", "fast", "a2c", "dqn"] = Field(
+        "sample", description="training preset"
+    )
     timesteps: int | None = Field(None, ge=1, description="overrides the preset's timesteps")
     seeds: int | None = Field(None, ge=1, le=50, description="overrides the preset's seed count")
     holdout_sessions: int = Field(60, ge=1, description="last sessions kept out of training")

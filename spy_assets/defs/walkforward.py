@@ -5,6 +5,7 @@ ended, trains on the sessions before purge and embargo, and writes what came of 
 assets alone; `spy walkforward` and the UI's backfill make them.
 """
 
+import json
 import shutil
 import time
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from spy_assets.defs.describe import (
     table_metadata,
     write_metadata,
 )
-from spy_assets.defs.models import TRAINING_POOL, TrainConfig, isolated, ppo_config
+from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, isolated, pace
 from spy_assets.defs.partitions import OBSERVES_CHAINS, WINDOWS
 from spy_assets.defs.resources import SpyResource
 
@@ -32,15 +33,12 @@ if TYPE_CHECKING:
     from spy_assets.evaluation.splits import Fold
     from spy_assets.evaluation.walk_forward import FoldResult
     from spy_assets.evaluation.walk_forward_summary import WalkForwardSummary
-    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.models.policy.config import AgentConfig
     from spy_assets.settings import Settings
     from spy_assets.warehouse import Warehouse
 
 GROUP = "evaluation"
 NAME = "walk_forward"
-#: Metadata by which `spy plan` knows how fast this machine trains.
-ENV_STEPS = "env_steps"
-TRAINING_SECONDS = "training_seconds"
 #: A fold reads several years before its own key, and the year that its test ends in.
 ALL = dg.AllPartitionMapping()
 
@@ -76,16 +74,16 @@ def walk_forward(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
 ) -> dg.MaterializeResult:
     """Train and test the partition's fold; rows of all runs, and nested MLflow runs of its seeds."""
-    settings, ppo = spy.settings, ppo_config(spy, config)
+    settings, agent = spy.settings, agent_config(spy, config)
     fold = walk_windows.fold_named(settings, context.partition_key, spy.utc_now())
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
         started = time.perf_counter()
-        result = _walk(context, lake, settings, fold, ppo, snapshot, config.memory_limit_mb)
+        result = _walk(context, lake, settings, fold, agent, snapshot, config.memory_limit_mb)
         seconds = time.perf_counter() - started
         walked = walking.WalkedFold(
             result,
-            walking.configuration(settings, ppo),
+            walking.configuration(settings, agent),
             settings.profile_name,
             settings.source,
             settings.symbol,
@@ -98,11 +96,10 @@ def walk_forward(
     return dg.MaterializeResult(
         metadata=write_metadata(written[0])
         | _metadata(result)
+        | pace(result.selection, seconds)
         | {
             "configuration": walked.configuration.digest,
             "mlflow_run": run_id or f"none: {unlogged}",
-            ENV_STEPS: result.trained_steps,
-            TRAINING_SECONDS: round(seconds, 2),
         }
     )
 
@@ -112,7 +109,7 @@ def _walk(
     lake: "Warehouse",
     settings: "Settings",
     fold: "Fold",
-    ppo: "PPOConfig",
+    agent: "AgentConfig",
     snapshot: int,
     memory_limit_mb: int,
 ) -> "FoldResult":
@@ -130,7 +127,7 @@ def _walk(
             return run_fold(
                 path,
                 fold,
-                ppo,
+                agent,
                 trading=account.trading(settings),
                 filter_of=walking.filter_of(settings, fold),
                 min_confidence=settings.risk.min_confidence,
@@ -201,11 +198,12 @@ def walk_forward_report(spy: SpyResource, config: ReportConfig) -> dg.Materializ
         walk = walking.stored_walk(lake, settings.walk.preset, digest)
         trials = walking.trials(lake, spy.registry(), settings.symbol)
     summary = walking.summary_of(walk, trials)
-    path = walking.tearsheet_path(settings, walk)
+    path = walking.tearsheet_path(settings, walk.preset, walk.digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = spy.source().display_symbol(settings.symbol)
     facts = walking.tearsheet_facts(settings, walk, shown, spy.utc_now())
     path.write_text(render_tearsheet(facts, summary, walk.runs))
+    path.with_suffix(".json").write_text(json.dumps(summary.to_dict(), sort_keys=True))
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.path(str(path)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spy_assets.evaluation.tearsheet import TearsheetFacts
     from spy_assets.evaluation.walk_forward import FilterOf, FoldResult, WindowRun
     from spy_assets.evaluation.walk_forward_summary import WalkForwardSummary
-    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.models.policy.config import AgentConfig
     from spy_assets.registry import FoldRecord, Registry
     from spy_assets.settings import Settings
     from spy_assets.warehouse import Warehouse
@@ -57,11 +57,11 @@ class Configuration:
         return json.dumps(self.values, sort_keys=True)
 
 
-def configuration(settings: Settings, ppo: PPOConfig) -> Configuration:
+def configuration(settings: Settings, agent: AgentConfig) -> Configuration:
     """Give the configuration of the settings and of a training."""
     contract = account.desk(settings).contract
-    training = ppo.hyperparameters()
-    training.pop("checkpoint_every")  # changes no weights
+    training = agent.hyperparameters()
+    training.pop("checkpoint_every", None)  # changes no weights
     values = {
         "symbol": settings.symbol,
         "contract": contract.name,
@@ -402,9 +402,9 @@ def summary_of(walk: StoredWalk, trials: int) -> WalkForwardSummary:
     return summarise(walk.runs, trials=trials)
 
 
-def tearsheet_path(settings: Settings, walk: StoredWalk) -> Path:
+def tearsheet_path(settings: Settings, preset: str, digest: str) -> Path:
     """Where the tearsheet of a configuration is; a new one takes the old one's place."""
-    return settings.root / "reports" / "walk_forward" / f"{walk.preset}_{walk.digest}.html"
+    return settings.root / "reports" / "walk_forward" / f"{preset}_{digest}.html"
 
 
 def tearsheet_facts(
@@ -430,9 +430,3 @@ def tearsheet_facts(
         made_at=made_at,
         notices=tuple(SOURCE_NOTICES.get(settings.source, ())),
     )
-
-
-def missing_windows(lake: Warehouse, chosen: Sequence[Fold], preset: str, digest: str) -> list[str]:
-    """Keys of the folds that have no row of a configuration yet, oldest first."""
-    walked = walked_windows(lake, preset, digest)
-    return [fold.key for fold in chosen if fold.key not in walked]

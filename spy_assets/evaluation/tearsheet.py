@@ -135,7 +135,7 @@ def render_tearsheet(
         "<h2>Folds</h2>",
         _folds(summary),
         "<h2>Seeds</h2>",
-        seed_chart(_returns_by_seed(runs), summary.seed_iqm),
+        seed_chart(_returns_by_seed(runs), summary.spread),
         _seeds(summary),
         "<h2>Months</h2>",
         _months(policy),

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from spy_assets.evaluation.markup import dollars, percent
+from spy_assets.evaluation.seed_spread import SeedSpread
 from spy_assets.evaluation.splits import Fold
 from spy_assets.evaluation.statistics import Floats, Interval
 from spy_assets.evaluation.walk_forward_summary import Chain, StrategySummary, drawdowns
@@ -352,8 +353,9 @@ def _lead_row(name: str, lead: Interval, x: Scale, y: float) -> str:
     )
 
 
-def seed_chart(returns: dict[int, Floats], iqm: Interval | None) -> str:
+def seed_chart(returns: dict[int, Floats], spread: SeedSpread | None) -> str:
     """Fold returns of each seed as dots with their mean, and the interquartile mean of all."""
+    iqm = None if spread is None else spread.iqm
     everything = np.concatenate(list(returns.values()))
     low, high = float(min(everything.min(), 0.0)), float(max(everything.max(), 0.0))
     margin = 0.05 * (high - low) or 0.01

@@ -10,6 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spy_assets.warehouse.agent_tables import (
+    ENSEMBLE_WEIGHTS,
+    HYPERPARAMETERS,
+    PREFERENCES,
+    REGIME_ROUTING,
+    REWARD_MODELS,
+)
 from spy_assets.warehouse.evaluation_tables import (
     WALK_FORWARD,
     WALK_FORWARD_EQUITY,
@@ -299,6 +306,30 @@ _MODELS = (
         _LAKE,
         ("metrics", JSON, "Numbers that the gate saw, JSON object."),
     ),
+    _spec(
+        "models.ensemble_weights",
+        "window_end member",
+        "Weights of the ensemble's members, and how it did with them.",
+        *ENSEMBLE_WEIGHTS,
+    ),
+    _spec(
+        "models.reward_models",
+        "window_end",
+        "Rewards learnt from preferences, with their held-out accuracy.",
+        *REWARD_MODELS,
+    ),
+    _spec(
+        "models.regime_routing",
+        "window_end",
+        "Whether a policy per regime was better than one that sees the regime.",
+        *REGIME_ROUTING,
+    ),
+    _spec(
+        "models.hyperparameters",
+        "window_end algorithm",
+        "Best hyper-parameters of each search, and how many were tried.",
+        *HYPERPARAMETERS,
+    ),
 )
 
 _WALK = " ".join(column for column, _, _ in WALK_KEY)
@@ -423,6 +454,14 @@ _LEDGER = (
         ("rule_label", "VARCHAR", "Label by the rule-based grader."),
         ("spot_entry", "DOUBLE", "Underlying at entry, USD."),
         ("spot_exit", "DOUBLE", "Underlying at exit, USD."),
+    ),
+    _spec(
+        "ledger.preferences",
+        "preference_id",
+        "Which of two trades a person called the better one.",
+        _SYMBOL,
+        _EVENT,
+        *PREFERENCES,
     ),
 )
 
