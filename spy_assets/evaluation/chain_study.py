@@ -96,8 +96,7 @@ def strategies(
                         expiry=DTE_BUCKETS[bucket],
                         entry=EACH_SESSION,
                         fill=fill,
-                        alpha=alpha,
-                        costs=costs,
+                        costs=costs.at_alpha(alpha),
                         allow_naked=True,
                         capital=1_000_000.0,
                     ),
@@ -112,9 +111,9 @@ def study_row(made: ChainBacktest, bucket: str) -> dict[str, Any]:
     return {
         "structure": strategy.structure,
         "bucket": bucket,
-        "alpha": strategy.alpha,
+        "alpha": strategy.costs.alpha,
         "fill": strategy.fill,
-        "costs": strategy.costs.name,
+        "costs": strategy.costs.at_alpha(1.0).name,
         "first_session": made.table.sessions[0],
         "last_session": made.table.sessions[-1],
         "sessions": len(set(made.table.sessions)),
@@ -168,6 +167,6 @@ def study_structures(
     )
     for bucket, strategy in wanted:
         made = backtest_chain(table, strategy)
-        runs[strategy.structure, bucket, strategy.alpha] = made
+        runs[strategy.structure, bucket, strategy.costs.alpha] = made
         rows.append(study_row(made, bucket))
     return pl.DataFrame(rows, schema=pl.Schema(STUDY_SCHEMA), orient="row"), runs

@@ -8,7 +8,8 @@ that it must equal is :mod:`spy_assets.simulator._chain_twin`. What happens at a
    was decided one snapshot before;
 3. open positions are marked at mid, or keep their mark if a leg has no quote;
 4. short calls are assigned at the last snapshot before an ex-date, if the dividend exceeds what is left
-   of their time value;
+   of their time value: shares are delivered at the strike and covered at that snapshot's spot, which
+   still has the dividend in it, and the other legs are traded back;
 5. the exit rules are asked of every position that was opened before;
 6. an entry is decided.
 
@@ -163,7 +164,7 @@ class Books(NamedTuple):
     """(trades, 4) row of each leg's quote; -1 where there is none."""
     exit_row: IntArray
     exit_mid: FloatArray
-    """(trades, 4) mid, or what an assigned leg was worth; NaN where it was not traded."""
+    """(trades, 4) mid, or what an assigned leg was worth; NaN where nothing was traded."""
     entry_price: FloatArray
     exit_price: FloatArray
     open: IntArray
@@ -325,7 +326,7 @@ def price_leg(p: Plan, quantity: int, mid: float, side: float) -> tuple[float, f
     As :meth:`~spy_assets.simulator.costs.CostModel.fill`.
     """
     slip = p.slippage * mid
-    quoted = (1.0 - p.alpha) * mid + p.alpha * side
+    quoted = side if p.alpha == 1.0 else mid + p.alpha * (side - mid)
     if quantity > 0:
         return quoted + slip, quoted - mid, slip
     price = max(0.0, quoted - slip)
@@ -462,13 +463,19 @@ def forget(b: Books, place: int, s: int, reason: int) -> None:
 
 
 @kernel
+def deliver(b: Books, trade: int, value: float) -> None:
+    """Book what an exercise brings: no spread, no slippage, no commission."""
+    add_cash(b, trade, value)
+    b.money[trade, GROSS] += value
+
+
+@kernel
 def settle(c: Chain, p: Plan, b: Books, place: int, s: int) -> None:
     """Settle one trade at intrinsic value; no spread, no commission."""
     trade = b.open[place]
     spot = c.settlement[b.counted[trade, TERM]]
     value = payoff(c, p, b.entry_row[trade], spot) * p.units
-    add_cash(b, trade, value)
-    b.money[trade, GROSS] += value
+    deliver(b, trade, value)
     b.money[trade, EXIT_VALUE] = value
     forget(b, place, s, int(EXPIRY))
 
@@ -518,13 +525,14 @@ def close_trade(
     for leg in range(p.order.size):
         quantity = -p.quantity[leg] * p.units
         if assigned[leg]:
-            mid = max(0.0, c.spot[s] - c.strike[b.entry_row[trade, leg]])
-            side = mid
+            price = c.spot[s] - c.strike[b.entry_row[trade, leg]]
+            b.exit_mid[trade, leg] = price
+            deliver(b, trade, -quantity * price * MULTIPLIER)
         else:
-            mid, side = mid_of(c, rows[leg]), side_of(c, rows[leg], quantity)
-            b.exit_row[trade, leg] = rows[leg]
-        price = trade_leg(b, p, trade, quantity, mid, side)
-        b.exit_price[trade, leg], b.exit_mid[trade, leg] = price, mid
+            b.exit_row[trade, leg], b.exit_mid[trade, leg] = rows[leg], mid_of(c, rows[leg])
+            side = side_of(c, rows[leg], quantity)
+            price = trade_leg(b, p, trade, quantity, mid_of(c, rows[leg]), side)
+        b.exit_price[trade, leg] = price
         value -= quantity * price * MULTIPLIER
     b.money[trade, EXIT_VALUE] = value
     forget(b, place, s, reason)

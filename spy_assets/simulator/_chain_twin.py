@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import NamedTuple
 
@@ -22,13 +21,16 @@ from spy_assets.simulator.chain_table import ChainTable
 from spy_assets.simulator.exits import HoldingState
 from spy_assets.simulator.kernel import (
     Account,
+    Assignment,
     Moment,
     OrderRejected,
     Position,
     Quote,
     Trade,
     check_invariant,
+    close_assigned,
     close_position,
+    early_assignment,
     mark,
     open_structure,
     settle_expiry,
@@ -52,11 +54,9 @@ class RowQuote(NamedTuple):
         """Whether a leg can be bought, or sold, here."""
         return self.is_quoted and (buy or at_zero or self.bid > 0.0)
 
-    def at(self, alpha: float) -> Quote:
-        """Bid and ask, each drawn to the mid but for a share of the half-spread."""
-        mid = (self.bid + self.ask) / 2.0
-        bid, ask = ((1.0 - alpha) * mid + alpha * side for side in (self.bid, self.ask))
-        return Quote(mid, bid, ask, "chain")
+    def quote(self) -> Quote:
+        """As the accounting kernel takes it."""
+        return Quote((self.bid + self.ask) / 2.0, self.bid, self.ask, "chain")
 
 
 class Order(NamedTuple):
@@ -172,29 +172,28 @@ class TwinWalk:
                 self.held.remove(held)
 
     def close(
-        self, held: Held, s: int, quotes: Quotes, reason: str, assigned: Sequence[bool] = ()
+        self,
+        held: Held,
+        s: int,
+        quotes: Quotes,
+        reason: str,
+        assignment: Assignment | None = None,
     ) -> bool:
-        """Trade a position back, assigned legs at intrinsic; False if a leg cannot be traded."""
-        given_up = self.strategy.sell_at_zero_bid or any(assigned)
+        """Trade a position back, but for an assigned leg; False if a leg cannot be traded."""
+        given_up = self.strategy.sell_at_zero_bid or assignment is not None
         traded: list[Quote] = []
         for at, leg in enumerate(held.position.legs):
-            if at < len(assigned) and assigned[at]:
-                worth = max(0.0, float(self.table.chain.spot[s]) - leg.contract.strike)
-                traded.append(Quote(worth, worth, worth, "chain"))
-                continue
             row = quotes.get((held.term, self.puts[at]), {}).get(leg.contract.strike)
             if row is None or not row.is_tradable(leg.quantity < 0, given_up):
                 return False
-            traded.append(row.at(self.strategy.alpha))
+            traded.append(row.quote())
         held.position.closes_held = self.closes(s) - self.closes(held.snapshot)
-        close_position(
-            self.account,
-            held.position,
-            traded,
-            costs=self.strategy.costs,
-            moment=self.moment(s),
-            reason=reason,
-        )
+        account, position, moment = self.account, held.position, self.moment(s)
+        costs = self.strategy.costs
+        if assignment is None:
+            close_position(account, position, traded, costs=costs, moment=moment, reason=reason)
+        else:
+            close_assigned(account, position, assignment, traded, costs=costs, moment=moment)
         self.held.remove(held)
         return True
 
@@ -208,16 +207,20 @@ class TwinWalk:
         """Exercise short calls whose time value is less than the dividend of the next session."""
         c = self.table.chain
         for held in list(self.held):
-            assigned = [False] * len(held.position.legs)
-            for at, leg in enumerate(held.position.legs):
-                inside = float(c.spot[s]) - leg.contract.strike
-                row = quotes.get((held.term, self.puts[at]), {}).get(leg.contract.strike)
-                short = leg.quantity < 0 and leg.contract.right == "C" and inside > 0.0
-                alive = self.table.last_day(held.term) > self.table.sessions[s]
-                if short and alive and row is not None and row.is_quoted:
-                    assigned[at] = row.at(0.0).mid - inside < c.dividend[s]
-            if any(assigned):
-                self.close(held, s, quotes, "early_assignment", assigned)
+            legs = held.position.legs
+            rows = [
+                quotes.get((held.term, put), {}).get(leg.contract.strike)
+                for leg, put in zip(legs, self.puts, strict=True)
+            ]
+            mids = [
+                row.quote().mid if row is not None and row.is_quoted else math.nan for row in rows
+            ]
+            if self.table.last_day(held.term) <= self.table.sessions[s]:
+                continue
+            found = early_assignment(legs, mids, float(c.spot[s]), float(c.dividend[s]))
+            if found is not None:
+                # Covered at once, while the dividend is still in the spot: none is owed.
+                self.close(held, s, quotes, "assignment", replace(found, dividend=0.0))
 
     def end(self, s: int, quotes: Quotes) -> None:
         """Close what is left, but for what is settled later on the last day."""
@@ -238,7 +241,7 @@ class TwinWalk:
             if rows is None:
                 held.position.stale_marks += 1
             else:
-                mids = [row.at(0.0).mid for row in rows]
+                mids = [row.quote().mid for row in rows]
                 mark(self.account, held.position, mids, self.table.sessions[s])
 
     def ask_rules(self, s: int) -> None:
@@ -368,7 +371,7 @@ class TwinWalk:
             row = quotes.get((order.term, put), {}).get(strike)
             if row is None or not row.is_tradable(buy):
                 return "not_quoted_at_fill"
-            traded.append(row.at(self.strategy.alpha))
+            traded.append(row.quote())
         templates = self.strategy.definition.templates
         legs = tuple(
             Leg(self.table.contract(order.term, put, strike), one.side * one.ratio)

@@ -64,7 +64,7 @@ _HOW: Final = {
 #: Names of the exits that are no rules of the chain.
 _REASONS: Final = {
     int(compiled.EXPIRY): "expiry",
-    int(compiled.EARLY_ASSIGNMENT): "early_assignment",
+    int(compiled.EARLY_ASSIGNMENT): "assignment",
     int(compiled.END_OF_DATA): "end_of_data",
 }
 #: What is told of a trade, open or closed, in order.
@@ -192,7 +192,7 @@ def compile_plan(strategy: ChainStrategy) -> Plan:
         most_per_expiry=strategy.entry.most_open if most is None else most,
         units=strategy.units,
         naked=strategy.allow_naked,
-        alpha=float(strategy.alpha),
+        alpha=float(strategy.costs.alpha),
         commission=float(strategy.costs.commission),
         slippage=float(strategy.costs.slippage_fraction),
         sell_fee=float(strategy.costs.sell_fee_rate),
@@ -360,7 +360,7 @@ class ChainBacktest:
             "trade_id": trade + 1,
             "structure": self.strategy.structure,
             "quantity": self.strategy.units,
-            "alpha": self.strategy.alpha,
+            "alpha": self.strategy.costs.alpha,
             "quote_kind": self.quote_kind,
             **self._legs(trade, counted["term"]),
             **self._times(counted),

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from spy_assets.errors import ConfigError, DataError
+from spy_assets.errors import ConfigError, DataError, NaiveTimestamp
 from spy_assets.market.schemas import TIMESTAMP
 from spy_assets.options.contracts import OptionContract
 from spy_assets.options.expiries import options_close, settlement, trading_day
@@ -57,7 +57,15 @@ NEEDED: Final = ("session", "root", "expiry", "right", "strike", "bid", "ask")
 #: Columns that are read where they are there. Of the deltas and of the spots the first one counts.
 DELTAS: Final = ("delta", "vendor_delta")
 SPOTS: Final = ("spot_used", "spot")
-_FURTHER: Final = ("snapshot_at", "quoted_at", "quote_kind", "is_adjusted", *DELTAS, *SPOTS)
+_FURTHER: Final = (
+    "symbol",
+    "snapshot_at",
+    "quoted_at",
+    "quote_kind",
+    "is_adjusted",
+    *DELTAS,
+    *SPOTS,
+)
 
 EPOCH: Final = date(1970, 1, 1)
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -152,8 +160,10 @@ class ChainTable:
         Raises
         ------
         DataError
-            If a column is missing, a contract comes twice in a snapshot, a key is null, or an expiry
-            is on a day on which nothing can expire.
+            If a column is missing, rows are of several underlyings, a contract comes twice in a
+            snapshot, a key is null, or an expiry is on a day on which nothing can expire.
+        NaiveTimestamp
+            If a moment has no time zone.
         """
         rows, left_out = _read(frame)
         moments = _snapshots(rows)
@@ -261,6 +271,7 @@ def _read(frame: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, dict[str, i
     if missing:
         raise DataError(f"the chain lacks the columns {missing}", hint=f"it needs {list(NEEDED)}")
     rows = lazy.select(name for name in (*NEEDED, *_FURTHER) if name in names).collect()
+    _require_one_market(rows)
     left_out = {"model_prices": 0, "adjusted": 0}
     for name, column, wanted in (
         ("model_prices", "quote_kind", pl.col("quote_kind") != "chain"),
@@ -280,6 +291,19 @@ def _read(frame: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, dict[str, i
     if nulls:
         raise DataError(f"the columns {nulls} have nulls", hint="clean the chain first")
     return rows, left_out
+
+
+def _require_one_market(rows: pl.DataFrame) -> None:
+    """Chains of one underlying, at moments whose time zone is known."""
+    symbols = rows["symbol"].unique().sort().to_list() if "symbol" in rows.columns else []
+    if len(symbols) > 1:
+        raise DataError(f"the chain is of {symbols}", hint="build a table for each underlying")
+    for name in ("snapshot_at", "quoted_at"):
+        kind = rows.schema.get(name)
+        if isinstance(kind, pl.Datetime) and kind.time_zone is None:
+            raise NaiveTimestamp(
+                f"the column {name} has no time zone", hint="say .dt.replace_time_zone('UTC')"
+            )
 
 
 def _delta_column(rows: pl.DataFrame, asked: str | None) -> str | None:

@@ -56,6 +56,8 @@ def _agents(cursor: duckdb.DuckDBPyConnection) -> None:
 
 def _chain_backtests(cursor: duckdb.DuckDBPyConnection) -> None:
     create_table(cursor, TABLES["evaluation.chain_backtests"])
+    cursor.execute("ALTER TABLE lake.ledger.outcomes ADD COLUMN IF NOT EXISTS quote_kind VARCHAR")
+    create_views(cursor)
 
 
 #: In order, never edited once released: a change is a new migration at the end.
@@ -64,7 +66,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "option chains", _chains),
     Migration(3, "walk-forward results", _walk_forward),
     Migration(4, "preferences, ensembles, rewards and searches", _agents),
-    Migration(5, "backtests over chains", _chain_backtests),
+    Migration(5, "backtests over chains, and the kind of quotes of outcomes", _chain_backtests),
 )
 
 

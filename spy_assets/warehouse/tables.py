@@ -444,6 +444,11 @@ _LEDGER = (
         ("pnl", "DOUBLE", "Profit after costs, USD."),
         ("pnl_pct", "DOUBLE", "Profit over capital at risk, as a decimal."),
         ("costs", "DOUBLE", "Commissions and slippage, USD."),
+        (
+            "quote_kind",
+            "VARCHAR",
+            "Fills: chain (real quotes), surface (model prices) or mixed; null where not recorded.",
+        ),
         ("holding_sessions", "INTEGER", "Sessions held."),
         ("was_profitable", "BOOLEAN", "pnl > 0."),
         ("rule_label", "VARCHAR", "Label by the rule-based grader."),

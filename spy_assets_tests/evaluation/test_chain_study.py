@@ -73,7 +73,9 @@ def test_at_the_break_even_alpha_the_same_trades_make_nothing():
     found = break_even_of_chain(backtest_chain(table, costly))
     # 70 dollars at mid, 60 of commission, and half-spreads of 10 + 5 + 5 + 10 dollars.
     assert found.alpha == pytest.approx((70.0 - 60.0) / 30.0)
-    assert backtest_chain(table, replace(costly, alpha=found.alpha)).pnl == pytest.approx(0.0)
+    assert backtest_chain(
+        table, replace(costly, costs=costly.costs.at_alpha(found.alpha))
+    ).pnl == pytest.approx(0.0)
 
 
 def test_without_trades_there_is_no_break_even_alpha():

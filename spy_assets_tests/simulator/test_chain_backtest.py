@@ -84,8 +84,9 @@ def strategies(draw: st.DrawFn) -> ChainStrategy:
         ),
         rules=draw(rules_of),
         fill=draw(st.sampled_from(["next", "same"])),
-        alpha=draw(st.sampled_from([0.0, 0.5, 1.0])),
-        costs=draw(st.sampled_from(list(PRESETS.values()))),
+        costs=draw(st.sampled_from(list(PRESETS.values()))).at_alpha(
+            draw(st.sampled_from([0.0, 0.5, 1.0]))
+        ),
         units=draw(st.integers(1, 3)),
         strike_miss=1.5,
         delta_miss=0.1,
@@ -147,7 +148,7 @@ def test_random_chains_bring_out_every_kind_of_exit_and_refusal():
                 made = backtest_chain(table, strategy)
                 reasons |= set(made.trades["exit_reason"])
                 outcomes |= set(made.entries["outcome"])
-    assert reasons >= {"stop_loss", "profit_target", "expiry", "end_of_data", "early_assignment"}
+    assert reasons >= {"stop_loss", "profit_target", "expiry", "end_of_data", "assignment"}
     assert outcomes >= {
         "entered", "position_limit", "no_quote", "no_settlement", "unbounded",
         "no_next_session", "not_quoted_at_fill", "end_of_table", "expired_before_fill",
@@ -170,7 +171,7 @@ def test_the_compiled_pass_equals_the_twin_on_real_chains(real_table, name):
         fill="same",
         allow_naked=True,
     )
-    assert assert_equal(real_table, replace(base, alpha=0.5)) >= 2
+    assert assert_equal(real_table, replace(base, costs=base.costs.at_alpha(0.5))) >= 2
     assert assert_equal(real_table, replace(base, fill="next")) >= 2
 
 
@@ -209,7 +210,9 @@ class Case:
 )
 def test_fills_lie_alpha_half_spreads_from_the_mid(case):
     table = written((MONDAY, 100.0, OPENED), (TUESDAY, 101.0, CLOSED), expiry=FRIDAY)
-    trade = backtest_chain(table, replace(SPREAD, alpha=case.alpha)).trades.row(0, named=True)
+    trade = backtest_chain(table, replace(SPREAD, costs=COSTS.at_alpha(case.alpha))).trades.row(
+        0, named=True
+    )
     assert trade["entry_value"] == pytest.approx(-case.received)
     assert trade["exit_value"] == pytest.approx(-case.paid_back)
     assert trade["commission"] == 4.0
@@ -297,7 +300,7 @@ def test_a_short_call_is_assigned_before_an_ex_date_that_pays_more_than_its_time
     )
     table = written(*chains, expiry=FRIDAY, dividends=[Dividend(WEDNESDAY, 0.5)])
     trade = backtest_chain(table, strategy).trades.row(0, named=True)
-    assert (trade["exit_reason"], trade["exit_session"]) == ("early_assignment", TUESDAY)
+    assert (trade["exit_reason"], trade["exit_session"]) == ("assignment", TUESDAY)
     # The short call at intrinsic, 5.00; the long one sold at its bid.
     assert trade["exit_prices"] == [5.0, 3.2]
     small = written(*chains, expiry=FRIDAY, dividends=[Dividend(WEDNESDAY, 0.05)])
