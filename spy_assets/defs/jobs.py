@@ -34,6 +34,7 @@ TRAINING = dg.AssetSelection.assets(
 SIGNAL = dg.AssetSelection.assets(["signals", "daily_signal"])
 OUTCOMES = dg.AssetSelection.assets(["ledger", "outcomes"])
 WALK = dg.AssetSelection.assets(["evaluation", "walk_forward"])
+FINAL = dg.AssetSelection.assets(["evaluation", "final_test"])
 TEARSHEET = dg.AssetSelection.assets(["evaluation", "walk_forward_report"])
 REPORTS = dg.AssetSelection.assets(
     ["signals", "statistics"], ["evaluation", "report"], ["models", "model_versions"]
@@ -99,6 +100,12 @@ walk_forward_job = _job(
 walk_forward_tearsheet = _job(
     "walk_forward_tearsheet", TEARSHEET, "Sum up the folds and renew the tearsheet."
 )
+final_test_job = _job(
+    "final_test",
+    FINAL,
+    "The final period, once, for a configuration that was walked over all folds.",
+    "training",
+)
 
 
 @dg.op(
@@ -142,5 +149,6 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     report_job,
     walk_forward_job,
     walk_forward_tearsheet,
+    final_test_job,
     maintain_warehouse,
 ]

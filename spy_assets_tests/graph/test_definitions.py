@@ -210,4 +210,6 @@ def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() 
         "session %Y-%m-%d Etc/GMT-2 x symbol SPY"
     }
     assert {k for k, kind in kinds.items() if kind == "folds"} == {FOLDS}
-    assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {"models/model_versions"}
+    assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {
+        "models/model_versions", "evaluation/final_test",
+    }  # fmt: skip
