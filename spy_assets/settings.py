@@ -104,7 +104,7 @@ class TrainSettings(_Group):
     """How the daily policy is trained."""
 
     preset: Literal["sample", "quick", "full", "seed", "fast", "a2c", "dqn"] = Field(
-        "sample", description="PPO preset"
+        "sample", description="training preset"
     )
     timesteps: int | None = Field(None, ge=1, description="overrides the preset's timesteps")
     seeds: int | None = Field(None, ge=1, le=50, description="overrides the preset's seed count")

@@ -1,4 +1,4 @@
-"""Run by the Python of JAX's environment: masked PPO with rollout, environment and update in one program.
+"""Run by the Python of JAX's environment: masked PPO, its environment and its update in one program.
 
 python jax_ppo.py HYPERPARAMETERS.json, then one line of input per turn (rollouts to make); a line of
 processor seconds comes out for each. Knows nothing of this project.
@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -204,8 +205,7 @@ def make_rollout(c):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        c = json.load(file)
+    c = json.loads(Path(sys.argv[1]).read_text())
     seen, values = market()
     key = jax.random.key(0)
     weights = new_weights(key, 15, c["hidden"][0])

@@ -19,6 +19,7 @@ from spy_assets.cli import (
     loop,
     maintenance,
     options,
+    preferences,
     query,
     repair,
     up,
@@ -139,6 +140,7 @@ backfills.register(app)
 database.register(app)
 query.register(app)
 options.register(app)
+preferences.register(app)
 halts.register(app)
 maintenance.register(app)
 repair.register(app)

@@ -110,7 +110,9 @@ def train(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="sample, quick, full or seed; SPY_TRAIN__PRESET by default."),
+        typer.Option(
+            help="sample, quick, full, seed, fast, a2c or dqn; SPY_TRAIN__PRESET by default."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from spy_assets.evaluation.backtest import BacktestResult, Venue
     from spy_assets.evaluation.gate import GateVerdict
-    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.models.policy.config import AgentConfig
     from spy_assets.models.policy.select import Selection
     from spy_assets.models.policy.windows import Windows
     from spy_assets.registry import LoggedTraining, Registry, TrainingRecord
@@ -71,7 +71,7 @@ def training_record(
     partition: str,
     cut: Windows,
     selection: Selection,
-    ppo: PPOConfig,
+    ppo: AgentConfig,
     lake_snapshot: int,
     run_id: str,
 ) -> TrainingRecord:

@@ -57,7 +57,7 @@ class TrainConfig(dg.Config):
     """How long to train; the settings' values where nothing is given."""
 
     preset: str = ""
-    """Name of the preset: sample, quick, full or seed."""
+    """Name of the preset: sample, quick, full, seed, fast, a2c or dqn."""
     timesteps: int = 0
     """Environment steps per seed; 0 takes the preset's."""
     seeds: int = 0
@@ -272,6 +272,8 @@ def _gate_check(verdict: "GateVerdict") -> dg.AssetCheckResult:
             "basis": verdict.basis,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
             "not_beaten": ", ".join(verdict.unbeaten) or "none",
+            "win_rate_band": verdict.band.words if verdict.band else "no trades",
+            "evidence": dg.MetadataValue.json(verdict.evidence.metrics),
         },
     )
 

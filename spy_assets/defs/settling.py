@@ -176,7 +176,8 @@ def holdout_report(
     venue = Venue(paper.path, 0, None, desk.costs, desk.rules, setup.capital, desk.config)
     policy = paper.result("signals")
     baselines = run_baselines(venue, policy)
-    last = load_signals(lake, settings.symbol)[-1]
+    signals = load_signals(lake, settings.symbol)
+    last = signals[-1]
     facts = ReportFacts(
         title=f"Signals and outcomes, {last.display_name}",
         symbol=last.display_name,
@@ -190,7 +191,12 @@ def holdout_report(
     first, final = policy.sessions[0], policy.sessions[-1]
     return MadeReport(
         f"signals_{first:%Y%m%d}_{final:%Y%m%d}.html",
-        render_report(facts, policy, baselines),
+        render_report(
+            facts,
+            policy,
+            baselines,
+            regimes={signal.session: signal.regime for signal in signals},
+        ),
         {run.name: run.daily.net_pnl for run in (policy, *baselines.values())},
     )
 

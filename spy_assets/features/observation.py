@@ -123,6 +123,7 @@ def portfolio_dimensions(
     capital_at_risk: float = 1.0,
     sessions_held: int = 0,
     max_holding: int = 5,
+    type_code: float | None = None,
 ) -> dict[str, float]:
     """Return the five portfolio dimensions of `daily_15_proxy_v1` for the state of an account.
 
@@ -140,13 +141,16 @@ def portfolio_dimensions(
         cost to enter, for a credit its maximum loss.
     sessions_held, max_holding
         Closes at which the position was open, and the most that are allowed.
+    type_code
+        Code of the structure, for an action map that has others than the contract's.
 
     Raises
     ------
     DataError
-        If the structure has no code in the contract.
+        If the structure has no code in the contract, and none is given.
     """
-    if structure is not None and structure not in POSITION_TYPE_CODES:
+    code = POSITION_TYPE_CODES.get(structure or "", type_code)
+    if structure is not None and code is None:
         raise DataError(
             f"structure {structure!r} has no position code in the daily contract",
             hint=f"use one of {', '.join(POSITION_TYPE_CODES)}",
@@ -154,7 +158,7 @@ def portfolio_dimensions(
     return {
         "balance": min(max(value / (2.0 * initial_capital), 0.0), 1.0),
         "has_position": 0.0 if structure is None else 1.0,
-        "position_type": 0.0 if structure is None else POSITION_TYPE_CODES[structure],
+        "position_type": 0.0 if structure is None or code is None else code,
         "unrealized_pnl": min(max(pnl / capital_at_risk + 0.5, 0.0), 1.0),
         "holding_time": min(max(sessions_held / max_holding, 0.0), 1.0),
     }

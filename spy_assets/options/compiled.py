@@ -40,10 +40,10 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def sources_digest(directory: Path) -> str:
-    """A short name for the state of all modules with kernels in ``directory``."""
+def sources_digest(*directories: Path) -> str:
+    """A short name for the state of all modules with kernels in the directories."""
     digest = hashlib.sha256()
-    for path in sorted(directory.glob("*.py")):
+    for path in sorted(path for directory in directories for path in directory.glob("*.py")):
         content = path.read_bytes()
         if b"options.compiled import" in content or path.name == Path(__file__).name:
             digest.update(path.name.encode() + b"\0" + content + b"\0")
@@ -72,7 +72,8 @@ def cache_directory() -> Path | None:
     with contextlib.suppress(RuntimeError):  # No home directory can be determined.
         candidates.append(user_cache() / "spy-assets" / "kernels")
     candidates.append(Path(tempfile.gettempdir()) / f"spy-assets-kernels-{owner}")
-    state = sources_digest(Path(__file__).parent)
+    package = Path(__file__).parents[1]
+    state = sources_digest(package / "options", package / "simulator")
     return next((path / state for path in candidates if is_writable(path / state)), None)
 
 

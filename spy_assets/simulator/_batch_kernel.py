@@ -68,7 +68,8 @@ EXPIRY: Final = 2
 EXPIRY_MISSING_PRINT: Final = 3
 END_OF_PATH: Final = 4
 END_OF_PATH_UNPRICED: Final = 5
-FIRST_RULE: Final = 6
+ASSIGNMENT: Final = 6
+FIRST_RULE: Final = 7
 
 #: By how many accounts memory is asked for ahead of its use.
 _AHEAD: Final = 12
@@ -106,11 +107,17 @@ SETTINGS: Final = np.dtype(
         ("close_at_end", "?"), ("hold_through", "?"),
     ]
 )  # fmt: skip
-#: When things happen to a position: the age of its settlement, whether that is after a missing
-#: print, the age at which an exit rule fires and the rule's reason.
-CLOCK: Final = np.dtype(
-    [("settle_age", "i2"), ("missed", "i2"), ("rule_age", "i2"), ("rule", "i2")]
-)
+#: One unit of a position, by session of its decision and column: what it costs and can lose, its margin
+#: and its payoff at expiry in dollars; and when things happen to it: the age of its settlement, whether
+#: that is after a missing print, the age at which an exit rule fires with the rule's reason, and the age
+#: of its assignment. Beside each other in memory, since an entry needs most of them.
+UNIT: Final = np.dtype(
+    [
+        ("cost", "f8"), ("risk", "f8"), ("margin", "f8"), ("payoff", "f8"), ("settle_age", "i2"),
+        ("missed", "i2"), ("rule_age", "i2"), ("rule", "i2"), ("assign_age", "i2"),
+    ],
+    align=True,
+)  # fmt: skip
 
 
 @inlined
@@ -158,6 +165,13 @@ def draw_episode(
     size = np.uint64(groups[g + 1] - groups[g])
     e = groups[g] + np.int64((drawn & np.uint64(0xFFFFFFFFFF)) % size)
     start_account(accounts, slots, settings, i, episodes[e, 0], episodes[e, 1])
+
+
+@inlined
+def _cell(layout: Array, d: int, k: int, age: int) -> int:
+    """Row of the table of values; ``layout`` has each column's first row and number of ages."""
+    row: int = layout[k, 0] + d * layout[k, 1] + age - 1
+    return row
 
 
 @inlined
@@ -209,18 +223,24 @@ def _close(
 
 @inlined
 def _open(
-    accounts: Records, slots: Records, i: int, decision: int, column: int, units: int, entry: Array
+    accounts: Records,
+    slots: Records,
+    i: int,
+    decision: int,
+    column: int,
+    units: int,
+    table: Records,
 ) -> None:
     """Fill an entry, unless it cannot be priced or the cash does not suffice."""
-    cost = units * entry[decision, column, 0]
-    margin = units * entry[decision, column, 1]
+    cost = units * table[decision, column].cost
+    margin = units * table[decision, column].margin
     # A NaN fails the comparison too.
     if units < 1 or not cost + margin <= accounts[i].cash - accounts[i].margin:
         return
     s = accounts[i].positions
     slots[i, s].cost = cost
     slots[i, s].margin = margin
-    slots[i, s].risk = units * entry[decision, column, 2]
+    slots[i, s].risk = units * table[decision, column].risk
     slots[i, s].decision = decision
     slots[i, s].column = column
     slots[i, s].quantity = units
@@ -232,7 +252,7 @@ def _open(
 
 @inlined
 def _settle(
-    accounts: Records, slots: Records, i: int, clock: Records, payoff: Array, late: bool,
+    accounts: Records, slots: Records, i: int, table: Records, late: bool,
     offset: int, log: Records, logged: int,
 ) -> int:  # fmt: skip
     """Settle the positions whose expiry is this session, or was before it (``late``)."""
@@ -240,10 +260,10 @@ def _settle(
     while s < accounts[i].positions:
         d, k = slots[i, s].decision, slots[i, s].column
         age = accounts[i].index - d
-        if age == clock[d, k].settle_age and (clock[d, k].missed != 0) == late:
+        if age == table[d, k].settle_age and (table[d, k].missed != 0) == late:
             reason = EXPIRY_MISSING_PRINT if late else EXPIRY
             held = age - offset - (1 if late else 0)
-            logged = _close(accounts, slots, i, s, payoff[d, k], reason, held, log, logged)
+            logged = _close(accounts, slots, i, s, table[d, k].payoff, reason, held, log, logged)
         else:
             s += 1
     return logged
@@ -251,14 +271,15 @@ def _settle(
 
 @inlined
 def _fill_exits(
-    accounts: Records, slots: Records, i: int, values: Array, log: Records, logged: int
-) -> int:
+    accounts: Records, slots: Records, i: int, values: Array, layout: Array, log: Records,
+    logged: int,
+) -> int:  # fmt: skip
     """Close, oldest first, what is being closed and can be priced."""
     s = 0
     while s < accounts[i].positions:
         closing, d, k = slots[i, s].closing, slots[i, s].decision, slots[i, s].column
         age = accounts[i].index - d
-        proceeds = values[d, k, age - 1, 1] if closing != NOT_CLOSING else np.nan
+        proceeds = values[_cell(layout, d, k, age), 1] if closing != NOT_CLOSING else np.nan
         if not np.isnan(proceeds):
             logged = _close(accounts, slots, i, s, proceeds, closing, age - 1, log, logged)
         else:
@@ -268,44 +289,47 @@ def _fill_exits(
 
 @inlined
 def _close_out(
-    accounts: Records, slots: Records, i: int, values: Array, offset: int, log: Records, logged: int
-) -> int:
+    accounts: Records, slots: Records, i: int, values: Array, layout: Array, offset: int,
+    log: Records, logged: int,
+) -> int:  # fmt: skip
     """Close everything at the last close."""
     while accounts[i].positions > 0:
         d, k = slots[i, 0].decision, slots[i, 0].column
         age = accounts[i].index - d
-        reason = END_OF_PATH_UNPRICED if values[d, k, age - 1, 3] != 0.0 else END_OF_PATH
-        proceeds = values[d, k, age - 1, 2]
+        reason = END_OF_PATH_UNPRICED if values[_cell(layout, d, k, age), 3] != 0.0 else END_OF_PATH
+        proceeds = values[_cell(layout, d, k, age), 2]
         logged = _close(accounts, slots, i, 0, proceeds, reason, age - offset, log, logged)
     return logged
 
 
 @inlined
 def _advance(
-    accounts: Records, slots: Records, settings: Records, i: int, values: Array, entry: Array,
-    clock: Records, payoff: Array, column: int, units: int, log: Records, logged: int,
+    accounts: Records, slots: Records, settings: Records, i: int, values: Array, layout: Array,
+    table: Records, column: int, units: int, log: Records, logged: int,
 ) -> int:  # fmt: skip
     """Walk one session on; ``column`` is the entry ordered at the close before, or -1."""
     accounts[i].index += 1
     at_open = settings[0].at_open
     offset = 0 if at_open else 1
-    logged = _settle(accounts, slots, i, clock, payoff, True, offset, log, logged)
+    logged = _settle(accounts, slots, i, table, True, offset, log, logged)
     if not at_open:
-        logged = _settle(accounts, slots, i, clock, payoff, False, offset, log, logged)
-    logged = _fill_exits(accounts, slots, i, values, log, logged)
+        logged = _settle(accounts, slots, i, table, False, offset, log, logged)
+    logged = _fill_exits(accounts, slots, i, values, layout, log, logged)
     if column >= 0:
-        _open(accounts, slots, i, accounts[i].index - 1, column, units, entry)
+        _open(accounts, slots, i, accounts[i].index - 1, column, units, table)
     if at_open:
-        logged = _settle(accounts, slots, i, clock, payoff, False, offset, log, logged)
+        logged = _settle(accounts, slots, i, table, False, offset, log, logged)
     if accounts[i].index == accounts[i].last and settings[0].close_at_end:
-        logged = _close_out(accounts, slots, i, values, offset, log, logged)
+        logged = _close_out(accounts, slots, i, values, layout, offset, log, logged)
     marks = 0.0
     for s in range(accounts[i].positions):
         d, k = slots[i, s].decision, slots[i, s].column
         age = accounts[i].index - d
-        marks += slots[i, s].quantity * values[d, k, age - 1, 0]
-        if slots[i, s].closing == NOT_CLOSING and age == clock[d, k].rule_age:
-            slots[i, s].closing = clock[d, k].rule
+        marks += slots[i, s].quantity * values[_cell(layout, d, k, age), 0]
+        if slots[i, s].closing == NOT_CLOSING and age == table[d, k].rule_age:
+            slots[i, s].closing = table[d, k].rule
+        if age == table[d, k].assign_age:
+            slots[i, s].closing = ASSIGNMENT
     accounts[i].value = accounts[i].cash + marks
     return logged
 
@@ -404,20 +428,14 @@ def _first_impossible(actions: Array, n_actions: int) -> int:
 
 @inlined
 def _look_ahead(
-    action: int,
-    t: int,
-    values: Array,
-    entry: Array,
-    clock: Records,
-    market: Array,
-    requirement: Array,
-) -> None:
+    action: int, t: int, values: Array, layout: Array, table: Records, market: Array, requirement: Array,
+) -> None:  # fmt: skip
     """Ask for what the account at session ``t`` will look up, while another one is being walked."""
     columns = requirement.shape[1]
-    cell = t * columns + min(action, columns - 1)
-    prefetch(entry, cell * entry.shape[2])
-    prefetch(clock, cell)
-    prefetch(values, cell * values.shape[2] * values.shape[3])
+    k = min(action, columns - 1)
+    position = t * columns + k
+    prefetch(table, position)
+    prefetch(values, _cell(layout, t, k, 1) * values.shape[1])
     prefetch(market, (t + 1) * market.shape[1])
     prefetch(requirement, (t + 1) * columns)
 
@@ -425,9 +443,10 @@ def _look_ahead(
 @kernel
 def step_accounts(
     actions: Array, accounts: Records, slots: Records, settings: Records, values: Array,
-    entry: Array, clock: Records, payoff: Array, market: Array, valid: Array, requirement: Array,
-    codes: Array, episodes: Array, groups: Array, observations: Array, masks: Array,
-    rewards: Array, dones: Array, terminal: Array, finished: Array, log: Records, logged: int,
+    layout: Array, table: Records, market: Array, valid: Array,
+    requirement: Array, codes: Array, episodes: Array, groups: Array, observations: Array,
+    masks: Array, rewards: Array, dones: Array, terminal: Array, finished: Array, log: Records,
+    logged: int,
 ) -> int:  # fmt: skip
     """One decision of every account, and the way to its next one.
 
@@ -441,7 +460,7 @@ def step_accounts(
     for i in range(n):
         ahead = min(i + _AHEAD, n - 1)
         _look_ahead(
-            actions[ahead], accounts[ahead].index, values, entry, clock, market, requirement
+            actions[ahead], accounts[ahead].index, values, layout, table, market, requirement
         )
         if accounts[i].index >= accounts[i].last:
             rewards[i] = 0.0
@@ -455,19 +474,9 @@ def step_accounts(
         asked = False
         while not (done or asked):
             logged = _advance(
-                accounts,
-                slots,
-                settings,
-                i,
-                values,
-                entry,
-                clock,
-                payoff,
-                column,
-                units,
-                log,
-                logged,
-            )
+                accounts, slots, settings, i, values, layout, table, column, units,
+                log, logged,
+            )  # fmt: skip
             column = -1
             done = accounts[i].index >= accounts[i].last
             asked = not settings[0].hold_through or valid[accounts[i].index]

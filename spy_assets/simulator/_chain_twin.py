@@ -15,9 +15,11 @@ from datetime import date
 from typing import NamedTuple
 
 from spy_assets.options.structures import Leg, payoff_at_expiry
+from spy_assets.sessions import session_close, sessions_apart, trading_minutes_between
 from spy_assets.simulator.chain_backtest import due_entries
 from spy_assets.simulator.chain_strategy import ChainStrategy, LegRule
 from spy_assets.simulator.chain_table import ChainTable
+from spy_assets.simulator.exits import HoldingState
 from spy_assets.simulator.kernel import (
     Account,
     Moment,
@@ -73,6 +75,7 @@ class Held:
     term: int
     snapshot: int
     due: str | None = None
+    peak: float = -math.inf
 
 
 Quotes = dict[tuple[int, bool], dict[float, RowQuote]]
@@ -239,16 +242,24 @@ class TwinWalk:
                 mark(self.account, held.position, mids, self.table.sessions[s])
 
     def ask_rules(self, s: int) -> None:
-        """Ask the chain of rules, then whether the expiry is near."""
+        """Ask the chain of rules."""
         for held in self.held:
             if held.due is not None or held.snapshot >= s:
                 continue
             held.position.closes_held = self.closes(s) - self.closes(held.snapshot)
-            held.due = self.strategy.rules.first(held.position, float(self.table.chain.spot[s]))
-            left = (self.table.last_day(held.term) - self.table.sessions[s]).days
-            near = self.strategy.near_expiry
-            if held.due is None and near is not None and left <= near:
-                held.due = "near_expiry"
+            held.peak = max(held.peak, held.position.pnl_of_premium)
+            spot = float(self.table.chain.spot[s])
+            held.due = self.strategy.rules.first(held.position, spot, self.state(held, s))
+
+    def state(self, held: Held, s: int) -> HoldingState:
+        """What the clock knows of a position at a snapshot."""
+        now, last_day = self.table.moment(s), self.table.last_day(held.term)
+        return HoldingState(
+            peak_of_premium=held.peak,
+            minutes_held=trading_minutes_between(self.table.moment(held.snapshot), now),
+            minutes_to_expiry=trading_minutes_between(now, session_close(last_day)),
+            sessions_to_expiry=sessions_apart(self.table.sessions[s], last_day),
+        )
 
     # ---------------------------------------------------------------- entries
 

@@ -1,4 +1,4 @@
-"""The compiled inner loop of the position table: Black-Scholes-Merton prices of many legs."""
+"""The compiled inner loop of the position table: Black-Scholes-Merton prices and vegas of legs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @fused_kernel
-def leg_prices(
+def leg_values(
     market: FloatArray,
     strike: FloatArray,
     sigma: FloatArray,
     sign: FloatArray,
     dividend_yield: float,
-    out: FloatArray,
+    price: FloatArray,
+    vega: FloatArray,
 ) -> None:
-    """Fill ``out[leg, i]`` with prices in dollars per share.
+    """Fill ``price`` in dollars per share and ``vega`` per 1.00 of volatility, (legs, n).
 
     ``market`` (3, n) is spot, years and rate; ``strike`` and ``sigma`` are (legs, n); ``sign`` is +1
     for a call and -1 for a put.
     """
     for leg in range(strike.shape[0]):
         for i in range(strike.shape[1]):
-            out[leg, i] = element(
+            value = element(
                 market[0, i],
                 strike[leg, i],
                 market[1, i],
@@ -35,4 +36,6 @@ def leg_prices(
                 dividend_yield,
                 sigma[leg, i],
                 sign[leg],
-            )[0]
+            )
+            price[leg, i] = value[0]
+            vega[leg, i] = value[3]

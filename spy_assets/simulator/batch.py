@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.features.observation import POSITION_TYPE_CODES
-from spy_assets.simulator.actions import DAILY_ACTIONS, ENTRIES
 from spy_assets.simulator.book import PathBook, UnitLimits
 from spy_assets.simulator.episodes import Episodes
 from spy_assets.simulator.exit_schedule import exit_schedule
@@ -32,6 +30,7 @@ Actions = npt.NDArray[np.integer[Any]]
 #: Names of the exits that no rule of the chain causes, by their numbers in the kernel.
 _FIXED_REASONS: Final = (
     "", "action_close", "expiry", "expiry_missing_print", "end_of_path", "end_of_path_unpriced",
+    "assignment",
 )  # fmt: skip
 #: Observations that come from the account.
 _PORTFOLIO_DIMS: Final = 5
@@ -65,7 +64,7 @@ class BatchedAccounts:
     Attributes
     ----------
     observations, masks
-        float32 ``[n, 15]`` and bool ``[n, 7]``, of the sessions at whose closes the accounts are.
+        float32 ``[n, 15]`` and bool ``[n, actions]``, of the sessions at whose closes the accounts are.
     rewards, dones
         Of the last step, ``[n]``.
     terminal, finished
@@ -105,7 +104,7 @@ class BatchedAccounts:
         self._episodes = episodes or Episodes(np.zeros((0, 2), np.int64), np.zeros(1, np.int64))
         self._settings = self._settings_of(close_at_end=close_at_end, hold_through=hold_through)
         self._accounts = np.zeros(n, kernel.ACCOUNT)
-        self._slots = np.zeros((n, 1), kernel.SLOT)
+        self._slots = np.zeros((n, self.config.max_positions), kernel.SLOT)
         self._log = np.zeros(4 * n if log_trades else 0, kernel.TRADE)
         self._logged = 0
         self._buffers(np.dtype(dtype))
@@ -133,28 +132,20 @@ class BatchedAccounts:
     def _tables(self, dtype: np.dtype[Any]) -> None:
         tables = [PositionTable.of(book) for book in self.books]
         schedules = [
-            exit_schedule(table, self.rules, book.path.close)
+            exit_schedule(table, self.rules, book)
             for table, book in zip(tables, self.books, strict=True)
         ]
         self.reasons = (*_FIXED_REASONS, *schedules[0].names)
-        ages = max(table.ages for table in tables)
-        self._values = np.concatenate([_padded(table.values, ages) for table in tables]).astype(
-            dtype
+        self._values, self._layout = _laid_out(tables, dtype)
+        self._units = np.zeros(
+            (len(self._seen), len(self.config.actions.openings)), self._kernel.UNIT
         )
-        # What an entry costs is compared with cash, and never summed over many steps: float64.
-        self._entry = np.concatenate(
-            [np.stack((table.cost, table.margin, table.risk), axis=2) for table in tables]
-        )
-        self._payoff = np.concatenate([table.payoff for table in tables])
-        self._clock = np.zeros(self._payoff.shape, self._kernel.CLOCK)
-        self._clock["settle_age"] = np.concatenate([table.settle_age for table in tables])
-        self._clock["missed"] = np.concatenate([table.missed for table in tables])
-        self._clock["rule_age"] = np.concatenate([schedule.age for schedule in schedules])
+        for name in ("cost", "risk", "margin", "payoff", "settle_age", "missed", "assign_age"):
+            self._units[name] = np.concatenate([getattr(table, name) for table in tables])
+        self._units["rule_age"] = np.concatenate([schedule.age for schedule in schedules])
         rule = np.concatenate([schedule.rule for schedule in schedules])
-        self._clock["rule"] = rule + self._kernel.FIRST_RULE
-        self._codes = np.array(
-            [POSITION_TYPE_CODES[DAILY_ACTIONS[action].structure] for action in ENTRIES]
-        )
+        self._units["rule"] = rule + self._kernel.FIRST_RULE
+        self._codes = np.array(self.config.actions.codes)
 
     def _settings_of(self, **flags: bool) -> npt.NDArray[np.void]:
         settings = np.zeros(1, self._kernel.SETTINGS)
@@ -261,7 +252,17 @@ class BatchedAccounts:
         self._observe()
 
     def draw(self) -> None:
-        """Begin a random one of the episodes with every account."""
+        """Begin a random one of the episodes with every account.
+
+        Raises
+        ------
+        ConfigError
+            If there are no episodes to draw from.
+        """
+        if not len(self._episodes.sessions):
+            raise ConfigError(
+                "no episodes to draw from", hint="pass episodes, or reset to a session"
+            )
         for i in range(self.n):
             self._kernel.draw_episode(
                 self._accounts, self._slots, self._settings, i, *self._episodes
@@ -289,10 +290,10 @@ class BatchedAccounts:
             raise ConfigError(f"actions of shape {actions.shape}, expected ({self.n},)")
         self._make_room()
         logged = self._kernel.step_accounts(
-            actions, self._accounts, self._slots, self._settings, self._values, self._entry,
-            self._clock, self._payoff, self._seen, self._valid, self._requirement, self._codes,
-            *self._episodes, self.observations, self.masks, self.rewards, self.dones, self.terminal,
-            self.finished, self._log, self._logged,
+            actions, self._accounts, self._slots, self._settings, self._values, self._layout,
+            self._units, self._seen, self._valid, self._requirement,
+            self._codes, *self._episodes, self.observations, self.masks, self.rewards, self.dones,
+            self.terminal, self.finished, self._log, self._logged,
         )  # fmt: skip
         if logged < 0:
             at = -1 - logged
@@ -343,10 +344,24 @@ class BatchedAccounts:
             own[...] = given
 
 
-def _padded(values: FloatArray, ages: int) -> FloatArray:
-    """Give a table as many ages as the longest; those beyond its own are never reached."""
-    missing = ages - values.shape[2]
-    return np.pad(values, ((0, 0), (0, 0), (0, missing), (0, 0)), constant_values=np.nan)
+def _laid_out(
+    tables: Sequence[PositionTable], dtype: np.dtype[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Put the values of all columns into one array of rows.
+
+    Gives with it each column's first row and its number of ages: columns of a short expiry take less
+    room. Ages that one path has more than another are never reached there.
+    """
+    blocks, layout, rows = [], [], 0
+    for column in zip(*(table.values for table in tables), strict=True):
+        ages = max(values.shape[1] for values in column)
+        layout.append((rows, ages))
+        for values in column:
+            missing = ((0, 0), (0, ages - values.shape[1]), (0, 0))
+            block = np.pad(values, missing, constant_values=np.nan).reshape(-1, values.shape[2])
+            blocks.append(block.astype(dtype))
+            rows += len(block)
+    return np.concatenate(blocks), np.array(layout, dtype=np.int64)
 
 
 def _unit_limits(sizing: object) -> UnitLimits:

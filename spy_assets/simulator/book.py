@@ -11,34 +11,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ConfigError
-from spy_assets.options.black_scholes import price, price_scalar
+from spy_assets.options.black_scholes import greeks, price, price_scalar
 from spy_assets.options.contracts import (
-    MULTIPLIER,
     STRIKE_STEP,
     YEAR_SECONDS,
     nearest_expiry,
     nearest_strike,
 )
-from spy_assets.options.structures import (
-    DEFAULT_WIDTH,
-    Leg,
-    Structure,
-    legs_for,
-    structure_named,
-    worst_payoff,
-)
+from spy_assets.options.spread_model import SpreadModel
+from spy_assets.options.structures import DEFAULT_WIDTH, Leg, Structure, legs_for, structure_named
 from spy_assets.options.surface import VixSurface
 from spy_assets.sessions import session_close, session_open
-from spy_assets.simulator.actions import DAILY_ACTIONS, ENTRIES
+from spy_assets.simulator.actions import DAILY_7, ActionMap, DteBucket
 from spy_assets.simulator.costs import PRESETS, CostModel
 from spy_assets.simulator.kernel import Moment, Quote
 from spy_assets.simulator.market_path import MarketPath
+from spy_assets.simulator.trading_time import TradingTime
+from spy_assets.simulator.unit_legs import UnitLegs
 
 FillTime = Literal["next_open", "next_close"]
 FloatArray = npt.NDArray[np.float64]
@@ -118,6 +114,15 @@ class DailyConfig:
         Continuous, per year.
     sizing
         Units per entry.
+    actions
+        What the policy's numbers open.
+    allow_naked
+        Whether the map may have uncovered short options; they set Reg-T margin aside.
+    max_positions
+        How many may be open at once.
+    spreads
+        A model of the spread that takes the place of the cost model's constant; None keeps the
+        constant. Quotes stay labelled as the surface's.
     reward_scale
         Reward of a gain as large as the initial capital; 100 makes rewards percent of it.
     invalid_action_penalty
@@ -135,6 +140,10 @@ class DailyConfig:
     sizing: Sizing = field(default_factory=FixedUnits)
     reward_scale: float = 100.0
     invalid_action_penalty: float = 0.1
+    actions: ActionMap = DAILY_7
+    allow_naked: bool = False
+    max_positions: int = 1
+    spreads: SpreadModel | None = None
 
     def __post_init__(self) -> None:
         if self.fill not in ("next_open", "next_close"):
@@ -143,6 +152,31 @@ class DailyConfig:
             raise ConfigError(f"reward_scale {self.reward_scale} is not a positive number")
         if self.invalid_action_penalty < 0.0:
             raise ConfigError(f"invalid_action_penalty {self.invalid_action_penalty} is negative")
+        if self.max_positions < 1:
+            raise ConfigError(f"max_positions {self.max_positions} allows no position at all")
+        if self.actions.naked and not self.allow_naked:
+            raise ConfigError(
+                f"action map {self.actions.name!r} has uncovered {', '.join(set(self.actions.naked))}",
+                hint="set allow_naked, or take them out of the map",
+            )
+
+    @property
+    def ahead(self) -> int:
+        """Sessions between a decision and its nearest expiry, so that something is left to trade."""
+        return 1 if self.fill == "next_open" else 2
+
+
+class Columns(NamedTuple):
+    """Openings of one expiry rule.
+
+    ``numbers`` are their actions; ``expiries`` the expiry of an entry of each session, and
+    ``expiry_seconds`` the time of its close, POSIX, ``[n]``.
+    """
+
+    numbers: tuple[int, ...]
+    structures: tuple[Structure, ...]
+    expiries: list[date]
+    expiry_seconds: FloatArray
 
 
 class PathBook:
@@ -150,13 +184,14 @@ class PathBook:
 
     Attributes
     ----------
-    expiries
-        Expiry that an entry decided in each session would trade.
+    columns
+        The openings of the action map, those of one expiry rule together.
     requirement
-        Dollars of free cash that one unit of each entry action needs, estimated at the close of the
-        decision; also its maximum loss. ``[n, len(ENTRIES)]``, NaN where it cannot be priced.
-    open_seconds, close_seconds, expiry_seconds
-        Times of each session's open and close, and of the expiry of its entries: POSIX seconds, ``[n]``.
+        Dollars of free cash that one unit of each opening needs, estimated at the close of the
+        decision; also its maximum loss, if that has a bound. ``[n, openings]``, NaN where it cannot be
+        priced.
+    open_seconds, close_seconds
+        Times of each session's open and close, POSIX seconds, ``[n]``.
     """
 
     def __init__(
@@ -168,10 +203,7 @@ class PathBook:
         self.path = path
         self.costs = costs
         self.config = config or DailyConfig()
-        ahead = 1 if self.config.fill == "next_open" else 2
-        self.expiries: list[date] = [
-            nearest_expiry(day, self.config.dte, min_sessions=ahead) for day in path.sessions
-        ]
+        self.actions = self.config.actions
         self.open_times: list[datetime] = [session_open(day) for day in path.sessions]
         self.close_times: list[datetime] = [session_close(day) for day in path.sessions]
         # Plain floats: indexing NumPy arrays one element at a time costs ten times as much.
@@ -182,13 +214,58 @@ class PathBook:
         self._spot: tuple[list[float], list[float]] = (path.close.tolist(), path.open.tolist())
         self._iv: tuple[list[float], list[float]] = (path.iv_close.tolist(), path.iv_open.tolist())
         self._rate: list[float] = path.rate.tolist()
-        self._expiry_seconds = {day: session_close(day).timestamp() for day in set(self.expiries)}
         self.close_seconds, self.open_seconds = (np.array(times) for times in self._seconds)
-        self.expiry_seconds = np.array([self._expiry_seconds[day] for day in self.expiries])
-        self._legs: dict[tuple[int, str], tuple[Leg, ...]] = {}
+        self._expiry_seconds: dict[date, float] = {}
+        self.columns = self._columns()
+        self._expiries = {
+            number: group.expiries for group in self.columns for number in group.numbers
+        }
+        self._legs: dict[tuple[int, int], tuple[Leg, ...]] = {}
         self.observation: npt.NDArray[np.float32] = path.observation.astype(np.float32)
         self.valid: list[bool] = path.valid.tolist()
+        self.dividend: list[float] = path.dividend.tolist()
         self.requirement = self._requirements()
+
+    def _columns(self) -> tuple[Columns, ...]:
+        grouped: dict[DteBucket | None, list[int]] = {}
+        for number, opening in enumerate(self.actions.openings):
+            grouped.setdefault(opening.bucket, []).append(number)
+        groups = []
+        for bucket, numbers in grouped.items():
+            expiries = [self._expiry_of(day, bucket) for day in self.path.sessions]
+            names = (self.actions.openings[number].structure for number in numbers)
+            groups.append(
+                Columns(
+                    numbers=tuple(numbers),
+                    structures=tuple(structure_named(name) for name in names),
+                    expiries=expiries,
+                    expiry_seconds=np.array([self._expiry_at(day) for day in expiries]),
+                )
+            )
+        return tuple(groups)
+
+    def _expiry_of(self, day: date, bucket: DteBucket | None) -> date:
+        config = self.config
+        if bucket is None:
+            return nearest_expiry(day, config.dte, min_sessions=config.ahead)
+        return bucket.expiry(day, config.ahead)
+
+    @property
+    def fill_label(self) -> str:
+        """How fills are priced, in words, to be shown with every result."""
+        half = f"{self.costs.half_spread:g} dollars"
+        spread = half if self.config.spreads is None else "the spread model's half"
+        return f"{self.costs.name}: surface mid +- {self.costs.alpha:g} x {spread}"
+
+    @cached_property
+    def trading_time(self) -> TradingTime:
+        """Sessions and minutes from the path's first session to its last expiry."""
+        last = max(max(group.expiries) for group in self.columns)
+        return TradingTime(self.path.sessions[0], max(last, self.path.sessions[-1]))
+
+    def expiry(self, index: int, action: int) -> date:
+        """Expiry that an opening decided in session ``index`` trades."""
+        return self._expiries[action][index]
 
     def spot(self, index: int, at_open: bool) -> float:
         """Underlying price in dollars."""
@@ -199,15 +276,15 @@ class PathBook:
         times = self.open_times if at_open else self.close_times
         return Moment(self.path.sessions[index], times[index], self._spot[at_open][index])
 
-    def legs(self, index: int, structure: str) -> tuple[Leg, ...]:
-        """Legs of a structure decided at the close of session ``index``."""
-        key = (index, structure)
+    def legs(self, index: int, action: int) -> tuple[Leg, ...]:
+        """Legs of an opening decided at the close of session ``index``."""
+        key = (index, action)
         if key not in self._legs:
             config = self.config
             self._legs[key] = legs_for(
-                structure,
+                self.actions.openings[action].structure,
                 self._spot[0][index],
-                self.expiries[index],
+                self.expiry(index, action),
                 root=config.root,
                 width=config.width,
                 step=config.strike_step,
@@ -233,7 +310,57 @@ class PathBook:
     def quotes(self, legs: Sequence[Leg], index: int, at_open: bool) -> list[Quote] | None:
         """Surface quotes of the legs, or None where they cannot be priced."""
         mids = self.mids(legs, index, at_open)
-        return None if mids is None else [Quote(mid) for mid in mids]
+        if mids is None:
+            return None
+        if self.config.spreads is None:
+            return [Quote(mid) for mid in mids]
+        half = self._half_spreads(legs, mids, index, at_open)
+        return [
+            Quote(mid, max(0.0, mid - wide), mid + wide)
+            for mid, wide in zip(mids, half, strict=True)
+        ]
+
+    def _half_spreads(
+        self, legs: Sequence[Leg], mids: list[float], index: int, at_open: bool
+    ) -> list[float]:
+        """Model spreads of the legs, dollars per share from mid to quote."""
+        spot, now = self._spot[at_open][index], self._seconds[at_open][index]
+        iv, rate = self._iv[at_open][index], self._rate[index]
+        strike = np.array([leg.contract.strike for leg in legs])
+        sign = np.array([1.0 if leg.contract.right == "C" else -1.0 for leg in legs])
+        left = [self._expiry_at(leg.contract.expiry) - now for leg in legs]
+        years = np.maximum(0.0, np.array(left) / YEAR_SECONDS)
+        sigma = self.config.surface.iv(spot, strike, years, iv)
+        vega = greeks(spot, strike, years, rate, self.config.dividend_yield, sigma, sign).vega
+        inner = np.maximum(0.0, sign * (spot - strike))
+        half: list[float] = self.half_spread(
+            np.array(mids), vega, years, inner, spot, at_open=at_open
+        ).tolist()
+        return half
+
+    def half_spread(
+        self,
+        mids: FloatArray,
+        vega: FloatArray,
+        years: FloatArray,
+        intrinsic: FloatArray,
+        spot: npt.ArrayLike,
+        *,
+        at_open: bool,
+    ) -> FloatArray:
+        """Half of the spread model's width, dollars per share; ``vega`` per 1.00 of volatility.
+
+        An open is in the session's first phase and a close in its last.
+        """
+        assert self.config.spreads is not None
+        return 0.5 * self.config.spreads.spread(
+            np.maximum(0.0, mids - intrinsic),
+            vega / 100.0,
+            years,
+            intrinsic=intrinsic,
+            spot=spot,
+            phase="open" if at_open else "last",
+        )
 
     def _expiry_at(self, expiry: date) -> float:
         seconds = self._expiry_seconds.get(expiry)
@@ -241,43 +368,36 @@ class PathBook:
             seconds = self._expiry_seconds[expiry] = session_close(expiry).timestamp()
         return seconds
 
-    def _requirements(self) -> FloatArray:
-        close = self.path.close
+    def unit_legs(self, group: Columns) -> UnitLegs:
+        """Legs of a group's openings decided at each close."""
         step = self.config.strike_step
         middle = np.array([nearest_strike(spot, step) for spot in self._spot[0]])
-        years = (self.expiry_seconds - self.close_seconds) / YEAR_SECONDS
-        columns = [
-            self._requirement(
-                structure_named(DAILY_ACTIONS[action].structure), close, middle, years
-            )
-            for action in ENTRIES
-        ]
-        return np.column_stack(columns)
+        return UnitLegs(group.structures, middle, self.config.width)
 
-    def _requirement(
-        self, structure: Structure, close: FloatArray, middle: FloatArray, years: FloatArray
-    ) -> FloatArray:
-        """Outlay with costs, plus the margin of short legs, of one unit at each close."""
-        config, costs = self.config, self.costs
-        lowest = min(template.offset for template in structure.templates) * config.width
-        known = (
-            np.isfinite(self.path.iv_close) & np.isfinite(self.path.rate) & (middle + lowest > 0)
-        )
-        outlay = np.zeros(len(close))
-        s, t, v, r = (x[known] for x in (close, years, self.path.iv_close, self.path.rate))
-        total = np.zeros(s.shape)
-        for template in structure.templates:
-            strike = middle[known] + template.offset * config.width
-            sigma = config.surface.iv(s, strike, t, v)
-            mid = price(s, strike, t, r, config.dividend_yield, sigma, template.right)
-            worse = costs.half_spread + costs.slippage_fraction * mid
-            shares = template.ratio * MULTIPLIER
-            if template.side > 0:
-                total += shares * (mid + worse)
-            else:
-                total -= shares * np.maximum(0.0, mid - worse) * (1.0 - costs.sell_fee_rate)
-            total += costs.commission * template.ratio
-        sample = legs_for(structure, 100.0 * config.width, self.expiries[0], width=config.width)
-        outlay[known] = total - worst_payoff(sample)
-        outlay[~known] = np.nan
-        return outlay
+    def _requirements(self) -> FloatArray:
+        requirement = np.empty((len(self.path), len(self.actions.openings)))
+        for group in self.columns:
+            requirement[:, group.numbers] = self._requirement(group).T
+        return requirement
+
+    def _requirement(self, group: Columns) -> FloatArray:
+        """Outlay with costs, plus the margin of short legs, of one unit at each close, ``[k, n]``."""
+        path, config = self.path, self.config
+        legs = self.unit_legs(group)
+        years = (group.expiry_seconds - self.close_seconds) / YEAR_SECONDS
+        known = np.isfinite(path.iv_close) & np.isfinite(path.rate)
+        s, t, v, r = (x[known] for x in (path.close, years, path.iv_close, path.rate))
+        strike = np.maximum(legs.strike[:, known], config.strike_step)
+        right = legs.sign[:, None]
+        sigma = config.surface.iv(s, strike, t, v)
+        mids = np.full(legs.strike.shape, np.nan)
+        mids[:, known] = price(s, strike, t, r, config.dividend_yield, sigma, right)
+        half = None
+        if config.spreads is not None:
+            vega = greeks(s, strike, t, r, config.dividend_yield, sigma, right).vega
+            inner = np.maximum(0.0, right * (s - strike))
+            half = np.full(mids.shape, np.nan)
+            half[:, known] = self.half_spread(mids[:, known], vega, t, inner, s, at_open=False)
+        entry = legs.filled(mids, self.costs, 1, half)
+        needed = entry.value + entry.fees + legs.margin(mids, path.close)
+        return np.where(legs.tradable, needed, np.nan)

@@ -184,9 +184,6 @@ class ChainStrategy:
         A rule for each of its legs, in the registry's order.
     expiry, entry, rules
         Which expiry, when, and the exit chain (of the rules in :mod:`spy_assets.simulator.exits`).
-    near_expiry
-        Exit when so few calendar days are left (reason ``near_expiry``; 0 on the last day, at a
-        snapshot before the close); None leaves the position to its settlement.
     fill
         ``"next"``: orders fill at the snapshot after the one they were decided on, as elsewhere in
         the simulator. ``"same"``: at the quotes that they were decided on, as most backtests of
@@ -214,7 +211,6 @@ class ChainStrategy:
     expiry: ExpiryRule = ExpiryRule()
     entry: EntryRule = EntryRule()
     rules: ExitRules = DEFAULT_RULES
-    near_expiry: int | None = None
     fill: ChainFill = "next"
     alpha: float = 1.0
     costs: CostModel = field(default=PRESETS["tradier"])

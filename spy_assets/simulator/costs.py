@@ -7,13 +7,15 @@ worsened by slippage, and no price is below zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ConfigError, DataError
+
+FloatArray = npt.NDArray[np.float64]
 
 
 class PricedFill(NamedTuple):
@@ -40,6 +42,9 @@ class CostModel:
         Dollars per share from mid to ask, and from mid to bid, where no quote exists.
     sell_fee_rate
         Fee on the proceeds of a sale (Section 31), as a fraction.
+    alpha
+        Part of the half spread that a fill pays: the price is mid +- alpha x half spread. 1 crosses
+        the whole spread, 0 fills at the mid.
     """
 
     name: str
@@ -47,12 +52,20 @@ class CostModel:
     slippage_fraction: float
     half_spread: float
     sell_fee_rate: float = 0.0
+    alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        for field in ("commission", "slippage_fraction", "half_spread", "sell_fee_rate"):
+        for field in ("commission", "slippage_fraction", "half_spread", "sell_fee_rate", "alpha"):
             value = getattr(self, field)
             if not 0.0 <= value < float("inf"):
                 raise ConfigError(f"cost {field} {value!r} is negative or not finite")
+
+    def at_alpha(self, alpha: float) -> CostModel:
+        """These costs with another part of the half spread paid, which the name tells."""
+        name = self.name.split(" at alpha ")[0]
+        return replace(
+            self, name=name if alpha == 1.0 else f"{name} at alpha {alpha:g}", alpha=alpha
+        )
 
     def fill(
         self, mid: float, side: int, *, bid: float | None = None, ask: float | None = None
@@ -70,18 +83,29 @@ class CostModel:
             )
         slip = self.slippage_fraction * mid
         if side > 0:
-            quoted = mid + self.half_spread if ask is None else ask
+            quoted = self._met(mid, mid + self.half_spread if ask is None else ask)
             return PricedFill(quoted + slip, quoted - mid, slip)
-        quoted = max(0.0, mid - self.half_spread) if bid is None else bid
+        quoted = self._met(mid, max(0.0, mid - self.half_spread) if bid is None else bid)
         price = max(0.0, quoted - slip)
         return PricedFill(price, mid - quoted, quoted - price)
 
-    def fill_prices(self, mids: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
-        """Prices that :meth:`fill` gives for many mids without quotes; NaN where there is no mid."""
+    def _met(self, mid: float, quoted: float) -> float:
+        """Where between mid and quote the fill is."""
+        return quoted if self.alpha == 1.0 else mid + self.alpha * (quoted - mid)
+
+    def fill_prices(
+        self, mids: FloatArray, side: int, half_spread: FloatArray | None = None
+    ) -> FloatArray:
+        """Prices that :meth:`fill` gives for many mids; NaN where there is no mid.
+
+        ``half_spread`` takes the place of the model's own where quotes are of another width.
+        """
         slip = self.slippage_fraction * mids
-        if side > 0:
-            return np.asarray(mids + self.half_spread + slip)
-        return np.maximum(0.0, np.maximum(0.0, mids - self.half_spread) - slip)
+        half = self.half_spread if half_spread is None else half_spread
+        quoted = mids + half if side > 0 else np.maximum(0.0, mids - half)
+        if self.alpha != 1.0:
+            quoted = mids + self.alpha * (quoted - mids)
+        return np.asarray(quoted + slip if side > 0 else np.maximum(0.0, quoted - slip))
 
     def fees(self, contracts: int, side: int, price: float, multiplier: int) -> float:
         """Commission, and the fee on a sale's proceeds, of one leg in dollars."""

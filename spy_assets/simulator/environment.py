@@ -14,24 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import DataError
-from spy_assets.simulator.actions import HOLD, N_ACTIONS
 from spy_assets.simulator.book import DailyConfig, PathBook
 from spy_assets.simulator.costs import PRESETS, CostModel
-from spy_assets.simulator.daily import (
-    N_OBSERVATION,
-    DailySimulator,
-    RewardComponents,
-)
+from spy_assets.simulator.daily import N_OBSERVATION, DailySimulator
 from spy_assets.simulator.episodes import episode_starts
 from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules
 from spy_assets.simulator.kernel import Trade
 from spy_assets.simulator.market_path import MARKET_DIMS, MarketPath
+from spy_assets.simulator.rewards import RewardComponents
 
 Observation = npt.NDArray[np.float32]
 
 
 class DailyOptionsEnv(gymnasium.Env[Observation, np.int64]):
-    """Seven actions, fifteen observations in 0..1, one session a step.
+    """The actions of the configuration's map, fifteen observations in 0..1, one session a step.
 
     Parameters
     ----------
@@ -79,7 +75,7 @@ class DailyOptionsEnv(gymnasium.Env[Observation, np.int64]):
         self.episode_length = episode_length
         self._starts = episode_starts(self.book, episode_length)
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (N_OBSERVATION,), np.float32)
-        self.action_space = gymnasium.spaces.Discrete(N_ACTIONS)
+        self.action_space = gymnasium.spaces.Discrete(len(self.book.actions))
         self.simulator = self._simulator(int(self._starts[0]))
         self._market = self.book.observation[self._starts[0]]
 
@@ -122,7 +118,7 @@ class DailyOptionsEnv(gymnasium.Env[Observation, np.int64]):
         result = simulator.step(int(action))
         components, trades, events = result.components, result.trades, result.events
         while not simulator.done and not simulator.observation_valid:
-            result = simulator.step(HOLD)
+            result = simulator.step(simulator.actions.hold)
             components = _added(components, result.components)
             trades, events = trades + result.trades, events + result.events
         info: dict[str, Any] = {

@@ -356,8 +356,11 @@ def open_structure(
     moment: Moment,
     decision_session: date,
     allow_naked: bool = False,
+    unit_margin: float | None = None,
 ) -> Position:
     """Buy and sell the legs of ``quantity`` units; cash pays for it and margin is set aside.
+
+    ``unit_margin`` is in dollars per unit; without it, it is :func:`margin_required`.
 
     Raises
     ------
@@ -370,7 +373,9 @@ def open_structure(
     fills = fill_legs(legs, quotes, quantity, costs, moment)
     value = math.fsum(fill.value for fill in fills)
     commission = math.fsum(fill.commission for fill in fills)
-    margin = quantity * margin_required(legs, quotes, moment.spot, allow_naked=allow_naked)
+    if unit_margin is None:
+        unit_margin = margin_required(legs, quotes, moment.spot, allow_naked=allow_naked)
+    margin = quantity * unit_margin
     if value + commission + margin > account.available:
         raise OrderRejected(
             f"{quantity} {structure} need {value + commission + margin:.2f} dollars, "
@@ -431,14 +436,92 @@ def close_position(
     return _finish(account, position, fills, exit_value, (moment, reason))
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A sold call that its holder exercised: shares were delivered short at the strike.
+
+    ``leg`` is the position of the call among the legs, ``dividend`` the dollars per share that the
+    short shares owe because they were held over the ex-date.
+    """
+
+    leg: int
+    strike: float
+    dividend: float
+
+    def worth(self, spot: float) -> float:
+        """What the leg is worth per share of a long one: shares at ``spot`` and the dividend, less the
+        strike. Covering needs no option quote and is charged no option costs.
+        """
+        return spot + self.dividend - self.strike
+
+
+def early_assignment(
+    legs: Sequence[Leg], mids: Sequence[float], spot: float, dividend: float
+) -> Assignment | None:
+    """Apply the dividend rule at the close before an ex-date, to the first sold call that it meets.
+
+    The holder of a call in the money gives up its time value by exercising and gains the dividend, so
+    exercise pays where the time value is below the dividend (Merton 1973, "Theory of Rational Option
+    Pricing": a call is exercised early only just before an ex-date).
+    """
+    for number, (leg, mid) in enumerate(zip(legs, mids, strict=True)):
+        inner = spot - leg.contract.strike
+        if (
+            leg.quantity < 0
+            and leg.contract.right == "C"
+            and inner > 0.0
+            and mid - inner < dividend
+        ):
+            return Assignment(number, leg.contract.strike, dividend)
+    return None
+
+
+def close_assigned(
+    account: Account,
+    position: Position,
+    assignment: Assignment,
+    quotes: Sequence[Quote],
+    *,
+    costs: CostModel,
+    moment: Moment,
+    reason: str = "assignment",
+) -> Trade:
+    """Cover the short shares at ``moment.spot``, pay the dividend, and trade the other legs back."""
+    others = [number for number in range(len(position.legs)) if number != assignment.leg]
+    fills = fill_legs(
+        [position.legs[number] for number in others],
+        [quotes[number] for number in others],
+        -position.quantity,
+        costs,
+        moment,
+    )
+    leg = position.legs[assignment.leg]
+    shares = leg.quantity * position.quantity * MULTIPLIER
+    delivered = shares * assignment.worth(moment.spot)
+    account.book(position, moment.session, "mark", -position.mark)
+    _book_fills(account, position, fills)
+    account.book(position, moment.session, "settlement", delivered, leg.symbol)
+    exit_value = delivered - math.fsum(fill.value for fill in fills)
+    return _finish(account, position, fills, exit_value, (moment, reason))
+
+
 def settle_expiry(
-    account: Account, position: Position, moment: Moment, reason: str = "expiry"
+    account: Account,
+    position: Position,
+    moment: Moment,
+    reason: str = "expiry",
+    assignment: Assignment | None = None,
 ) -> Trade:
     """Settle at intrinsic value with the underlying at ``moment.spot``; no spread, no commission.
 
-    An expired option is always settled, whether or not it was last quoted.
+    An expired option is always settled, whether or not it was last quoted; a call that was assigned
+    before is settled as the shares that took its place.
     """
     payoff = payoff_at_expiry(position.legs, moment.spot) * position.quantity
+    if assignment is not None:
+        leg = position.legs[assignment.leg]
+        instead = assignment.worth(moment.spot) - max(0.0, moment.spot - leg.contract.strike)
+        payoff += leg.quantity * position.quantity * instead * MULTIPLIER
     account.book(position, moment.session, "mark", -position.mark)
     account.book(position, moment.session, "settlement", payoff)
     return _finish(account, position, (), payoff, (moment, reason))

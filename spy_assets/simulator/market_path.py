@@ -29,7 +29,7 @@ _PRICES: Final = ("session", "open", "close", "vix_open", "vix_close", "rate")
 #: Fields of a path that have a value for each session.
 _ARRAYS: Final = (
     "open", "close", "iv_open", "iv_close", "iv_open_is_previous_close", "rate", "observation",
-    "valid", "factor",
+    "valid", "factor", "dividend",
 )  # fmt: skip
 
 
@@ -56,6 +56,9 @@ class MarketPath:
     factor
         Shares that one share has grown to by splits and reinvested dividends since some earlier day,
         ``[n]``: the factor of ``features.adjusted_bars``. NaN where that is not known.
+    dividend
+        Cash that goes ex at each session's open, dollars per share, ``[n]``; 0 where none does and NaN
+        where that is not known.
     contract
         What the dimensions of ``observation`` are.
     """
@@ -70,6 +73,7 @@ class MarketPath:
     observation: FloatArray
     valid: BoolArray
     factor: FloatArray
+    dividend: FloatArray
     contract: ObservationContract = DAILY_15_PROXY_V1
 
     def __len__(self) -> int:
@@ -87,17 +91,19 @@ class MarketPath:
         rate: npt.ArrayLike,
         observation: npt.ArrayLike,
         factor: npt.ArrayLike | None = None,
+        dividend: npt.ArrayLike | None = None,
         contract: ObservationContract = DAILY_15_PROXY_V1,
     ) -> MarketPath:
         """Check and complete the arrays; volatilities as decimals, NaN where missing.
 
-        Without ``factor`` nothing is known of dividends and splits.
+        Without ``factor`` nothing is known of dividends and splits, and without ``dividend`` not
+        which sessions go ex: no call is then assigned early.
 
         Raises
         ------
         DataError
             If sessions do not ascend or are not exchange sessions, a price is missing or not
-            positive, or a volatility is given in index points.
+            positive, a volatility is given in index points, or a dividend is negative.
         """
         days = tuple(sessions)
         _require_sessions(days)
@@ -110,6 +116,7 @@ class MarketPath:
                 ("iv_close", iv_close),
                 ("rate", rate),
                 ("factor", np.full(len(days), np.nan) if factor is None else factor),
+                ("dividend", np.full(len(days), np.nan) if dividend is None else dividend),
             )
         }
         seen = np.array(observation, dtype=np.float64)
@@ -118,6 +125,7 @@ class MarketPath:
             _require_prices(name, days, arrays[name])
         for name in ("iv_open", "iv_close"):
             _require_volatility(name, days, arrays[name])
+        _require_dividends(days, arrays["dividend"])
         iv, previous = _complete_open(arrays["iv_open"], arrays["iv_close"])
         path = cls(
             sessions=days,
@@ -130,6 +138,7 @@ class MarketPath:
             observation=seen,
             valid=np.asarray(np.isfinite(seen).all(axis=1)),
             factor=arrays["factor"],
+            dividend=arrays["dividend"],
             contract=contract,
         )
         for array in (*arrays.values(), iv, previous, seen, path.valid):
@@ -146,8 +155,9 @@ class MarketPath:
         ----------
         frame
             Columns ``session``, ``open``, ``close``, ``vix_open``, ``vix_close`` (index points),
-            ``rate`` (decimal), and the market dimensions of ``contract``; ``factor`` may be
-            there. Null and NaN both mean missing; open and close may not be missing.
+            ``rate`` (decimal), and the market dimensions of ``contract``; ``factor`` and ``dividend``
+            (dollars per share that go ex) may be there. Null and NaN both mean missing; open and
+            close may not be missing.
 
         Raises
         ------
@@ -176,6 +186,7 @@ class MarketPath:
             rate=column("rate"),
             observation=np.column_stack([column(name) for name in contract.market_names]),
             factor=column("factor") if "factor" in rows.columns else None,
+            dividend=column("dividend") if "dividend" in rows.columns else None,
             contract=contract,
         )
 
@@ -246,3 +257,10 @@ def _require_volatility(name: str, days: tuple[date, ...], values: FloatArray) -
             f"{name} of {days[at]} is {float(values[at])!r}, not a volatility as a decimal",
             hint="divide index points by 100 and leave missing values missing",
         )
+
+
+def _require_dividends(days: tuple[date, ...], values: FloatArray) -> None:
+    bad = np.flatnonzero(~np.isnan(values) & ~((values >= 0.0) & np.isfinite(values)))
+    if bad.size:
+        at = int(bad[0])
+        raise DataError(f"dividend of {days[at]} is {float(values[at])!r}, not an amount of cash")

@@ -133,7 +133,7 @@ class DailyVecEnv(VecEnv):
         return self.accounts.observations.copy(), rewards.astype(np.float32), dones.copy(), infos
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """Which actions each account may take now, ``[n, 7]``."""
+        """Which actions each account may take now, ``[n, actions]``."""
         return self.accounts.masks.copy()
 
     def state(self) -> dict[str, Array]:

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from spy_assets.errors import ConfigError
 from spy_assets.models.policy.config import PRESETS, PPOConfig, preset
+from spy_assets_tests.models.markets import tiny_agent
 
 
 def test_seed_preset_is_the_published_baseline() -> None:
@@ -27,11 +28,17 @@ def test_training_lengths(name: str, timesteps: int, seeds: tuple[int, ...]) -> 
     assert (preset(name).timesteps, preset(name).seeds) == (timesteps, seeds)
 
 
-def test_sample_keeps_network_and_losses_of_the_baseline() -> None:
-    changed = {"timesteps", "batch_size", "seeds"}
-    assert preset("sample").model_dump(exclude=changed) == preset("seed").model_dump(
-        exclude=changed
-    )
+def test_fast_has_many_copies_and_one_trunk() -> None:
+    config = preset("fast")
+    assert (config.n_envs, config.n_steps, config.batch_size, config.n_epochs) == (256, 32, 1024, 4)
+    assert config.shared_trunk
+    assert preset("sample").digest() == config.digest()
+
+
+def test_the_algorithm_is_part_of_the_digest() -> None:
+    configs = [tiny_agent(algorithm) for algorithm in ("ppo", "a2c", "dqn")]
+    assert [config.algorithm for config in configs] == ["ppo", "a2c", "dqn"]
+    assert len({config.digest() for config in configs}) == 3
 
 
 def test_full_writes_a_checkpoint_every_50k_steps_or_less() -> None:
@@ -48,7 +55,9 @@ def test_digest_ignores_what_does_not_change_one_seed() -> None:
     assert preset("quick", ent_coef=0.0).digest() != preset("quick").digest()
 
 
-@pytest.mark.parametrize("changes", [{"batch_size": 100}, {"seeds": ()}, {"seeds": (1, 1)}])
+@pytest.mark.parametrize(
+    "changes", [{"batch_size": 100}, {"seeds": ()}, {"seeds": (1, 1)}, {"hidden": ()}]
+)
 def test_bad_combinations_name_the_value(changes: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=str(next(iter(changes)))):
         preset("seed", **changes)

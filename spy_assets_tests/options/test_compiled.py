@@ -66,6 +66,16 @@ def test_a_changed_kernel_module_changes_the_directory(tmp_path):
     assert compiled.sources_digest(tmp_path) != before
 
 
+def test_kernels_of_the_simulator_count_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    options = Path(compiled.__file__).parent
+    simulator = options.parent / "simulator"
+    chosen = compiled.cache_directory()
+    assert chosen is not None
+    assert chosen.name == compiled.sources_digest(options, simulator)
+    assert chosen.name != compiled.sources_digest(options)
+
+
 def test_all_kernel_modules_count(tmp_path):
     package = Path(compiled.__file__).parent
     state = compiled.sources_digest(package)

@@ -25,7 +25,7 @@ def test_signal_and_simulator_ask_for_the_same_legs_and_the_same_cash(
         moment = Moment(session, float(PATH.close[index]), 0.18, 0.01)
         setup = entry_setup(structure, moment, Pricing(costs))
         assert setup is not None
-        legs = book.legs(index, structure)
+        legs = book.legs(index, action)
         assert [leg.occ for leg in setup.legs] == [leg.contract.occ for leg in legs]
         assert setup.requirement == pytest.approx(book.requirement[index, action], abs=1e-9)
         mids = book.mids(legs, index, at_open=False)

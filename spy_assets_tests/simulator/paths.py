@@ -39,8 +39,13 @@ def path_of(
     )
 
 
-def random_path(seed: int, n: int = 60, *, holes: bool = False, scale: float = 0.012) -> MarketPath:
-    """A random walk with gaps, jumps in volatility and, with ``holes``, missing inputs."""
+def random_path(
+    seed: int, n: int = 60, *, holes: bool = False, scale: float = 0.012, dividends: bool = False
+) -> MarketPath:
+    """A random walk with gaps, jumps in volatility and, with ``holes``, missing inputs.
+
+    With ``dividends`` every fifth session or so goes ex, and what goes ex in some is not known.
+    """
     rng = np.random.default_rng(seed)
     close = 200.0 * np.exp(np.cumsum(rng.standard_t(4, n) * scale))
     gap = np.exp(rng.normal(0.0, scale / 2, n))
@@ -51,6 +56,10 @@ def random_path(seed: int, n: int = 60, *, holes: bool = False, scale: float = 0
         iv[rng.uniform(size=n) < 0.1] = np.nan
         iv_open[rng.uniform(size=n) < 0.2] = np.nan
         seen[rng.uniform(size=n) < 0.1, 3] = np.nan
+    cash = None
+    if dividends:
+        cash = np.where(rng.uniform(size=n) < 0.2, rng.uniform(0.5, 3.0, n), 0.0)
+        cash[rng.uniform(size=n) < 0.05] = np.nan
     return MarketPath.from_arrays(
         sessions_between(FIRST, next_session(FIRST, n - 1)),
         open=np.concatenate(([200.0], close[:-1])) * gap,
@@ -59,4 +68,5 @@ def random_path(seed: int, n: int = 60, *, holes: bool = False, scale: float = 0
         iv_close=iv,
         rate=np.full(n, 0.02),
         observation=seen,
+        dividend=cash,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -26,7 +25,17 @@ from spy_assets.simulator.chain_strategy import (
 )
 from spy_assets.simulator.chain_table import ChainTable, Dividend
 from spy_assets.simulator.costs import PRESETS, CostModel
-from spy_assets.simulator.exits import ExitRules, MaxHold, SpotMove, exit_rules
+from spy_assets.simulator.exits import (
+    CreditStop,
+    ExitRules,
+    MaxHold,
+    ModelExit,
+    NearExpiry,
+    SpotMove,
+    TimeStop,
+    TrailingStop,
+    exit_rules,
+)
 from spy_assets_tests.simulator.chain_markets import (
     random_table,
     real_closes,
@@ -53,6 +62,8 @@ rules_of = st.sampled_from(
         exit_rules(),
         exit_rules(0.1, 0.2, 2, credit_stop=0.5, credit_target=0.2),
         ExitRules((SpotMove(-0.01, 0.012), MaxHold(4)), 4),
+        ExitRules((CreditStop(1.3), TrailingStop(0.05, 0.1), NearExpiry(minutes=None, sessions=1))),
+        ExitRules((TimeStop(200.0), NearExpiry(minutes=300.0), ModelExit())),
         NEVER,
     ]
 )
@@ -72,7 +83,6 @@ def strategies(draw: st.DrawFn) -> ChainStrategy:
             most_per_expiry=draw(st.sampled_from([None, 1])),
         ),
         rules=draw(rules_of),
-        near_expiry=draw(st.sampled_from([None, 0, 1])),
         fill=draw(st.sampled_from(["next", "same"])),
         alpha=draw(st.sampled_from([0.0, 0.5, 1.0])),
         costs=draw(st.sampled_from(list(PRESETS.values()))),
@@ -160,8 +170,8 @@ def test_the_compiled_pass_equals_the_twin_on_real_chains(real_table, name):
         fill="same",
         allow_naked=True,
     )
-    assert assert_equal(real_table, replace(base, alpha=0.5)) >= 3
-    assert assert_equal(real_table, replace(base, fill="next")) >= 3
+    assert assert_equal(real_table, replace(base, alpha=0.5)) >= 2
+    assert assert_equal(real_table, replace(base, fill="next")) >= 2
 
 
 # ---------------------------------------------------------------- by hand
@@ -302,23 +312,6 @@ def test_contracts_that_settle_at_the_open_are_left_out_unless_asked_for():
     assert backtest_chain(table, strategy).entries["outcome"].to_list() == ["no_expiry"] * 2
     asked = replace(strategy, expiry=replace(strategy.expiry, opening=True))
     assert backtest_chain(table, asked).entries["outcome"][0] == "entered"
-
-
-def test_the_break_even_alpha_is_where_the_same_trades_make_nothing():
-    table = written((MONDAY, 100.0, OPENED), (TUESDAY, 101.0, CLOSED), expiry=FRIDAY)
-    alpha = backtest_chain(table, SPREAD).breakeven_alpha
-    # 70 dollars at mid, 4 of commission, and half-spreads of 10 + 5 + 5 + 10 dollars.
-    assert alpha == pytest.approx((70.0 - 4.0) / 30.0)
-    costly = replace(SPREAD, costs=replace(COSTS, commission=15.0))
-    alpha = backtest_chain(table, costly).breakeven_alpha
-    assert backtest_chain(table, replace(costly, alpha=alpha)).pnl == pytest.approx(0.0, abs=1e-9)
-
-
-def test_without_trades_there_is_no_break_even_alpha():
-    table = written((MONDAY, 100.0, OPENED), expiry=FRIDAY)
-    made = backtest_chain(table, SPREAD)
-    assert math.isnan(made.breakeven_alpha)
-    assert made.pnl == 0.0
 
 
 def test_legs_by_delta_need_deltas():

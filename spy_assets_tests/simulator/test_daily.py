@@ -241,7 +241,7 @@ def test_an_entry_that_became_too_dear_overnight_is_rejected():
 def test_requirement_is_what_a_fill_at_the_decision_would_need(seed):
     book = PathBook(random_path(seed, 12))
     at, action = seed % 11, ENTRIES[seed % len(ENTRIES)]
-    legs = book.legs(at, DAILY_ACTIONS[action].structure)
+    legs = book.legs(at, action)
     quotes, costs = book.mids(legs, at, False), book.costs
     paid = sum(
         100 * leg.quantity * costs.fill(mid, leg.side).price + costs.commission
@@ -411,8 +411,23 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(seed, cut):
 
 def test_a_state_of_another_version_is_refused():
     simulator = DailySimulator(path_of([200.0] * 4))
-    with pytest.raises(DataError, match="version 2"):
-        simulator.restore({**simulator.state(), "version": 2})
+    with pytest.raises(DataError, match="version 3"):
+        simulator.restore({**simulator.state(), "version": 3})
+
+
+def test_a_state_from_before_there_were_several_positions_is_read():
+    path = path_of([200.0, 200.0, 190.0, 190.0, 190.0])
+    straight, resumed = DailySimulator(path), DailySimulator(path)
+    for action in (DailyAction.BUY_CALL, HOLD):
+        straight.step(action)
+    old = {**straight.state(), "version": 1, "pending_exit": straight.pending_exit}
+    for name in ("pending_exits", "assigned", "peaks"):
+        del old[name]
+    resumed.restore(json.loads(json.dumps(old)))
+    straight.step(HOLD)
+    resumed.step(HOLD)
+    assert [trade.exit_reason for trade in resumed.trades] == ["stop_loss"]
+    assert resumed.trades == straight.trades
 
 
 def _decisions(path, seed):

@@ -9,17 +9,17 @@ import pytest
 
 from spy_assets.errors import ConfigError
 from spy_assets.simulator.book import PathBook
-from spy_assets.simulator.exit_schedule import NEVER, exit_schedule
+from spy_assets.simulator.exit_schedule import exit_schedule
 from spy_assets.simulator.exits import ExitRules, MaxHold, SpotMove, exit_rules
-from spy_assets.simulator.position_table import PositionTable
+from spy_assets.simulator.position_table import NEVER, PositionTable
 from spy_assets_tests.simulator.paths import path_of
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 def schedule_of(closes, rules):
-    path = path_of(closes)
-    return exit_schedule(PositionTable.of(PathBook(path)), rules, path.close)
+    book = PathBook(path_of(closes))
+    return exit_schedule(PositionTable.of(book), rules, book)
 
 
 def test_the_first_rule_of_the_chain_names_the_exit():

@@ -99,3 +99,13 @@ def test_a_window_is_a_path_of_its_own():
 def test_arrays_cannot_be_written():
     with pytest.raises(ValueError, match="read-only"):
         random_path(1, 5).close[0] = 1.0
+
+
+def test_what_goes_ex_is_cash_or_unknown():
+    assert np.isnan(MarketPath.from_frame(frame()).dividend).all()
+    path = MarketPath.from_frame(frame(dividend=[0.0, 1.25, None]))
+    assert path.dividend.tolist()[:2] == [0.0, 1.25]
+    assert np.isnan(path.dividend[2])
+    assert path.window(1, 3).dividend[0] == 1.25
+    with pytest.raises(DataError, match=r"dividend of 2016-01-05 is -1\.0"):
+        MarketPath.from_frame(frame(dividend=[0.0, -1.0, 0.0]))

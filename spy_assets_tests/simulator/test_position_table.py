@@ -21,7 +21,7 @@ def opened(book, column, units, at_open):
     """An account of the readable kernel that has just filled an entry."""
     account = Account(1e6)
     structure = DAILY_ACTIONS[column].structure
-    legs = book.legs(DAY, structure)
+    legs = book.legs(DAY, column)
     position = open_structure(
         account,
         structure,
@@ -49,13 +49,13 @@ def test_amounts_are_those_of_the_kernel_for_any_number_of_units(column, costs, 
     assert position.capital_at_risk == pytest.approx(7 * table.risk[at], abs=1e-8)
     mids = book.mids(position.legs, DAY + 3, False)
     mark(account, position, mids, book.path.sessions[DAY + 3])
-    assert position.mark == pytest.approx(7 * table.values[(*at, 2, MARK)], abs=1e-8)
+    assert position.mark == pytest.approx(7 * table.values[column][DAY, 2, MARK], abs=1e-8)
     quotes = book.quotes(position.legs, DAY + 3, at_open)
     before = account.cash
     close_position(
         account, position, quotes, costs=book.costs, moment=book.moment(DAY + 3, at_open), reason=""
     )
-    assert account.cash - before == pytest.approx(7 * table.values[(*at, 2, EXIT)], abs=1e-8)
+    assert account.cash - before == pytest.approx(7 * table.values[column][DAY, 2, EXIT], abs=1e-8)
 
 
 def test_settlement_is_the_payoff_at_the_expiry():
@@ -70,7 +70,7 @@ def test_settlement_is_the_payoff_at_the_expiry():
 def test_what_cannot_be_priced_waits_keeps_its_mark_and_is_worth_intrinsic_at_the_end():
     iv = [0.2] * 5 + [np.nan] + [0.2] * 5
     table = PositionTable.of(PathBook(path_of([200.0] * 4 + [204.0] * 7, iv=iv)))
-    held, gap = table.values[DAY, 0], 5 - DAY - 1
+    held, gap = table.values[0][DAY], 5 - DAY - 1
     assert held[gap, MARK] == held[gap - 1, MARK]
     # The volatility at the open of the sixth session is the close of the fifth; the next is missing.
     # The eighth age would be after the expiry.

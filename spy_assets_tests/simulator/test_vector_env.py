@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from spy_assets.errors import ConfigError
-from spy_assets.simulator.actions import HOLD
-from spy_assets.simulator.book import PathBook
+from spy_assets.simulator.actions import ALL_STRUCTURES_BY_DTE, HOLD
+from spy_assets.simulator.book import DailyConfig, PathBook
 from spy_assets.simulator.environment import DailyOptionsEnv
 from spy_assets_tests.simulator.paths import random_path
 
@@ -130,6 +130,21 @@ def test_attributes_are_those_of_all_accounts(env_class, book):
     assert not env.has_attr("no_such_thing")
     with pytest.raises(ConfigError, match="some accounts"):
         env.set_attr("render_mode", None, indices=[1])
+
+
+def test_a_wide_map_has_its_own_actions_and_several_positions(env_class):
+    config = DailyConfig(actions=ALL_STRUCTURES_BY_DTE, allow_naked=True, max_positions=4)
+    env = env_class(
+        PathBook(random_path(3, 90, dividends=True), config=config),
+        16,
+        episode_length=40,
+        capital=100_000.0,
+    )
+    rng = np.random.default_rng(0)
+    assert env.action_space.n == 38
+    for _ in range(60):
+        seen, *_ = env.step(random_actions(env, rng))
+        assert all(env.observation_space.contains(row) for row in seen)
 
 
 def test_several_symbols_share_one_environment():

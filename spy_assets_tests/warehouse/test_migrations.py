@@ -74,6 +74,16 @@ def test_a_failing_migration_leaves_no_trace(warehouse: Warehouse):
                 "evaluation.walk_forward_trades",
             },
         ),
+        (
+            4,
+            {
+                "ledger.preferences",
+                "models.ensemble_weights",
+                "models.reward_models",
+                "models.regime_routing",
+                "models.hyperparameters",
+            },
+        ),
     ],
 )
 def test_a_profile_from_before_some_tables_gets_them(
