@@ -84,7 +84,7 @@ def test_recorded_speed_gives_minutes(walked: Walked) -> None:
     again = cost(walked.settings, which="all")
     assert again.partitions == tuple(FOLDS)
     assert again.minutes > 0
-    assert "steps a second over 3 recorded partition(s)" in again.basis
+    assert "steps a second, by 3 recorded partition(s)" in again.basis
 
 
 def test_another_configuration_is_missing_though_dagster_has_its_folds(walked: Walked) -> None:
