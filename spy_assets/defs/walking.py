@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account
 from spy_assets.defs.judging import frame
-from spy_assets.defs.walk_windows import final_from, folds_of, windows_of
+from spy_assets.defs.walk_windows import final_from, folds_of, walk_sessions, windows_of
 from spy_assets.errors import ConfigError, RegistryUnavailable
 from spy_assets.sessions import decision_time
 from spy_assets.warehouse.tables import TABLES, TableSpec
@@ -461,6 +461,7 @@ def tearsheet_facts(
         lake_snapshots=walk.lake_snapshots,
         due_folds=len(folds_of(settings, made_at)),
         final_from=final_from(settings, made_at),
+        final_to=walk_sessions(settings, made_at)[-1],
         made_at=made_at,
         notices=tuple(SOURCE_NOTICES.get(settings.source, ())),
     )
