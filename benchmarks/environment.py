@@ -1,10 +1,16 @@
-"""Environment steps alone: the batched engine with many accounts, one thread.
+"""Environment steps alone: the batched engine with many accounts, beside other libraries, one thread.
 
-python benchmarks/environment.py [--accounts 1024] [--rounds 5]
+python benchmarks/environment.py --peer-venv ~/.cache/environments [--accounts 1024] [--rounds 5]
 
 The accounts walk random episodes of 252 sessions over a synthetic path of 6,000 and take random allowed
 actions, chosen beforehand so that only stepping is measured: observations, masks and rewards included.
 That trades at nine steps of ten; a policy that holds more is faster.
+
+The others walk the same closes, one account each, with random actions chosen beforehand, in turns with
+ours. Targets: at most 1/100 of gym-anytrading's time for a step (aim 1/150) and 1/8,000 of FinRL's.
+They have virtual environments of their own below the folder that ``--peer-venv`` or
+``ENVIRONMENT_VENV`` names, made if they are missing; without either, only our own figures are measured.
+Their steps trade shares, ours options of up to four legs, which they do not have.
 """
 
 from __future__ import annotations
@@ -12,9 +18,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 from measuring import Figure, clean_environment, report
+from measuring.environment_peers import PINS, Peer, add_options
 
 from spy_assets.sessions import next_session, sessions_between
 from spy_assets.simulator.batch import BatchedAccounts
@@ -23,6 +31,8 @@ from spy_assets.simulator.episodes import Episodes
 from spy_assets.simulator.market_path import MarketPath
 
 SESSIONS, EPISODE, STEPS = 6_000, 252, 300
+#: Of a peer's time for a step.
+AT_MOST = {"gym-anytrading": 1 / 100, "finrl": 1 / 8_000}
 #: XNYS sessions of the synthetic path begin here.
 FIRST = "1996-01-02"
 
@@ -44,21 +54,55 @@ def market(sessions: int = SESSIONS, seed: int = 0) -> MarketPath:
     )
 
 
+class Accounts:
+    """Our accounts and the actions that they take in each turn."""
+
+    def __init__(self, n_accounts: int, dtype: type = np.float32) -> None:
+        book = PathBook(market())
+        episodes = Episodes.over([book], EPISODE)
+        self.accounts = BatchedAccounts(
+            book, n_accounts, dtype=dtype, hold_through=True, episodes=episodes
+        )
+        self.actions = _allowed_actions(self.accounts)
+
+    def rate(self) -> float:
+        """Steps per second of processor time of one turn."""
+        _begin(self.accounts)
+        before = time.process_time()
+        for row in self.actions:
+            self.accounts.step(row)
+        return self.actions.size / (time.process_time() - before)
+
+
 def ours(n_accounts: int, rounds: int = 5, dtype: type = np.float32) -> float:
     """Steps per second of processor time, the median of ``rounds``."""
-    book = PathBook(market())
-    accounts = BatchedAccounts(
-        book, n_accounts, dtype=dtype, hold_through=True, episodes=Episodes.over([book], EPISODE)
-    )
-    actions = _allowed_actions(accounts)
-    taken = []
-    for _ in range(rounds):
-        _begin(accounts)
-        before = time.process_time()
-        for row in actions:
-            accounts.step(row)
-        taken.append(time.process_time() - before)
-    return n_accounts * len(actions) / statistics.median(taken)
+    accounts = Accounts(n_accounts, dtype)
+    return statistics.median(accounts.rate() for _ in range(rounds))
+
+
+def beside(directory: Path, library: str, accounts: Accounts, rounds: int) -> tuple[float, float]:
+    """Medians of our rate and the library's."""
+    with Peer(directory, library, market().close) as peer:
+        rates = [(accounts.rate(), peer.rate()) for _ in range(rounds)]
+    own, theirs = zip(*rates, strict=True)
+    return statistics.median(own), statistics.median(theirs)
+
+
+def beside_peers(directory: Path, n_accounts: int, rounds: int) -> list[Figure]:
+    """The other libraries' rates, and our time for a step as a share of theirs."""
+    accounts, figures = Accounts(n_accounts), []
+    for library in PINS:
+        own, theirs = beside(directory, library, accounts, rounds)
+        figures += [
+            Figure(library, theirs / 1e3, "k steps/s"),
+            Figure(
+                f"share of {library}'s time (1/{own / theirs:,.0f})",
+                theirs / own,
+                "x",
+                AT_MOST.get(library),
+            ),
+        ]
+    return figures
 
 
 def _begin(accounts: BatchedAccounts) -> None:
@@ -82,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--accounts", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
+    add_options(parser)
     arguments = parser.parse_args()
     clean_environment()
     figures = [
@@ -92,7 +137,14 @@ def main() -> None:
         )
         for dtype in (np.float32, np.float64)
     ]
-    report("environment", "Environment steps (processor time, medians)", figures)
+    if arguments.peer_venv:
+        figures += beside_peers(arguments.peer_venv, arguments.accounts, arguments.rounds)
+    report(
+        "environment",
+        "Environment steps (processor time, medians)",
+        figures,
+        "" if arguments.peer_venv else "without the peers: no --peer-venv and no ENVIRONMENT_VENV",
+    )
 
 
 if __name__ == "__main__":

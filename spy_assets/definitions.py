@@ -5,6 +5,8 @@ from __future__ import annotations
 import dagster as dg
 
 from spy_assets.defs import (
+    agents,
+    chain_backtests,
     features,
     jobs,
     market,
@@ -26,8 +28,10 @@ def build(spy: SpyResource) -> dg.Definitions:
             *options.ASSETS,
             *features.ASSETS,
             *models.ASSETS,
+            *agents.ASSETS,
             *signals.ASSETS,
             *walkforward.ASSETS,
+            *chain_backtests.ASSETS,
         ],
         asset_checks=[*market.CHECKS, *features.CHECKS],
         jobs=jobs.JOBS,

@@ -349,12 +349,12 @@ def run(settings: Settings, console: Console, *, fresh: bool = False) -> RunSumm
 
         remove_profile(settings)
     started = time.perf_counter()
-    with _runner(settings, console) as runner:
+    with open_runner(settings, console) as runner:
         last = runner.spy.last_session()
         failure = _refresh(runner, last)
         if failure is None:
             _model(runner, last)
-        days = [str(day) for day in ([last] if failure else _signal_days(settings, last))]
+        days = [str(day) for day in ([last] if failure else signal_days(settings, last))]
         runner.stage("signals", "daily_signal_job", days)
         if failure is None:
             runner.stage("outcomes", "track_outcomes", days)
@@ -365,7 +365,7 @@ def run(settings: Settings, console: Console, *, fresh: bool = False) -> RunSumm
 def signal_once(settings: Settings, console: Console) -> RunSummary:
     """Bring market and features up to date and record the last session's signal; trains nothing."""
     started = time.perf_counter()
-    with _runner(settings, console) as runner:
+    with open_runner(settings, console) as runner:
         last = runner.spy.last_session()
         failure = _refresh(runner, last)
         runner.stage("signal", "daily_signal_job", [str(last)])
@@ -377,7 +377,7 @@ def track(settings: Settings, console: Console, hours: float) -> dict[str, Any]:
 
     Hours count back from now, or from the last session's decision on a source that has ended.
     """
-    with _runner(settings, console) as runner:
+    with open_runner(settings, console) as runner:
         last = runner.spy.last_session()
         until = runner.spy.as_of() if settings.historical else runner.spy.utc_now()
         since = sessions.next_session((until - timedelta(hours=hours)).date() - timedelta(days=1))
@@ -427,9 +427,9 @@ def _train(
 ) -> dict[str, Any]:
     given = {"timesteps": timesteps, "seeds": seeds, "preset": preset}
     config = {name: value for name, value in given.items() if value is not None}
-    with _runner(settings, console) as runner:
+    with open_runner(settings, console) as runner:
         last = runner.spy.last_session()
-        _history(runner, last)
+        history(runner, last)
         window = sessions.previous_session(last, before) if before else last
         runner.stage(
             "train and judge the model",
@@ -454,7 +454,7 @@ def _train(
 def _refresh(runner: Runner, last: date) -> RunFailed | None:
     """Bring history up to date; where a signal can hold in spite of a failure, the failure is given."""
     try:
-        _history(runner, last)
+        history(runner, last)
     except RunFailed as failure:
         if _is_outage(runner, failure) and _has_history(runner):
             return failure
@@ -485,7 +485,7 @@ def _symbols_in(settings: Settings, table: str, symbol: str = "symbol") -> set[s
     return set(found["symbol"].drop_nulls())
 
 
-def _history(runner: Runner, last: date) -> None:
+def history(runner: Runner, last: date) -> None:
     """Market data and features up to ``last``; an outage is the same incident as of the sensors."""
     settings, sender = runner.settings, alerter(runner.settings)
     years = years_of(date(settings.first_year, 1, 1), last)
@@ -521,7 +521,7 @@ def _chains(runner: Runner, last: date) -> None:
     keys = [key for key in runner.assets_of("refresh_chain") if asked or key != OPTION_CHAIN]
     failed = False
     for symbol in settings.chain_symbols:
-        wanted = {ChainPart(day, symbol).key for day in _chain_days(runner, symbol, last)}
+        wanted = {ChainPart(day, symbol).key for day in chain_days(runner, symbol, last)}
         for key in keys:
             wanted |= runner.lost_partitions(key, symbol)
         if not wanted:
@@ -542,7 +542,7 @@ def _chains(runner: Runner, last: date) -> None:
         refetch.strike_out(settings, notes, {key.to_user_string() for key in keys})
 
 
-def _chain_days(runner: Runner, symbol: str, last: date) -> list[date]:
+def chain_days(runner: Runner, symbol: str, last: date) -> list[date]:
     """The last session on a live source; on one that has ended, those that have a file, if observed."""
     settings = runner.settings
     if settings.chain_source is None:
@@ -583,14 +583,15 @@ def _last_sessions(last: date, count: int) -> list[date]:
     return sessions.sessions_between(sessions.previous_session(last, count - 1), last)
 
 
-def _signal_days(settings: Settings, last: date) -> list[date]:
+def signal_days(settings: Settings, last: date) -> list[date]:
     """The sessions to signal on, as far back as data go."""
     days = _last_sessions(last, settings.signal_sessions)
     return [day for day in days if day.year >= settings.first_year]
 
 
 @contextmanager
-def _runner(settings: Settings, console: Console) -> Iterator[Runner]:
+def open_runner(settings: Settings, console: Console) -> Iterator[Runner]:
+    """A runner on the profile's instance; runs whose process was killed are closed first."""
     with open_instance(settings) as instance:
         close_abandoned_runs(instance)
         runner = Runner(settings, console, instance)

@@ -92,7 +92,7 @@ def test_sessions_before_the_data_are_refused(tmp_path: Path) -> None:
 
 def test_signals_reach_back_as_far_as_data() -> None:
     settings = load_settings(start_year=2018, signal_sessions=5)
-    days = plan._signal_days(settings, date(2018, 1, 4))
+    days = plan.signal_days(settings, date(2018, 1, 4))
     assert days == [date(2018, 1, 2), date(2018, 1, 3), date(2018, 1, 4)]
 
 

@@ -11,7 +11,19 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from spy_assets.cli import database, doctor, halts, loop, maintenance, options, query, repair, up
+from spy_assets.cli import (
+    backfills,
+    database,
+    doctor,
+    halts,
+    loop,
+    maintenance,
+    options,
+    preferences,
+    query,
+    repair,
+    up,
+)
 from spy_assets.cli.terminal import (
     INTERRUPTED,
     AsJson,
@@ -124,9 +136,11 @@ def version(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 loop.register(app)
+backfills.register(app)
 database.register(app)
 query.register(app)
 options.register(app)
+preferences.register(app)
 halts.register(app)
 maintenance.register(app)
 repair.register(app)

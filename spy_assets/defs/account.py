@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spy_assets.signals.build import ChampionPolicy, Desk
     from spy_assets.signals.champion import Champion
     from spy_assets.signals.paper import PaperSetup, Recorded
+    from spy_assets.simulator.chain_fills import ChainFills
     from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse
 
@@ -73,8 +74,45 @@ def desk(settings: Settings) -> Desk:
     )
 
 
-def paper_setup(settings: Settings) -> PaperSetup:
-    """What the paper account starts with."""
+def chain_fills(
+    lake: Warehouse, settings: Settings, *, snapshot: int | None = None
+) -> ChainFills | None:
+    """The real quotes that the account fills at; None where no chain is stored, or none can serve.
+
+    An evening's chain is of the close. An account that fills at opens does not mark at it either: its
+    P&L would be the difference between a model and a market. A session's chain counts if it was known
+    at the session's own decision time, so that a replay fills as the session did.
+    """
+    from spy_assets.simulator.chain_fills import COLUMNS, ChainFills
+
+    symbol = settings.symbol
+    if settings.fill != "next_close" or chains.QUOTES not in lake.tables():
+        return None
+    at = "" if snapshot is None else f" AT (VERSION => {snapshot})"
+    found = lake.execute(
+        f"SELECT session, min(available_at) AS known FROM {chains.QUOTES}{at}"
+        " WHERE symbol = ? AND quote_kind = 'chain' GROUP BY session",
+        [symbol],
+    )
+    days = [day for day, known in found.iter_rows() if known <= decision_time(day)]
+    if not days:
+        return None
+
+    def read(session: date) -> pl.DataFrame:
+        return lake.read(
+            chains.QUOTES,
+            as_of=decision_time(session),
+            snapshot=snapshot,
+            where="symbol = ? AND session = ? AND quote_kind = 'chain'",
+            params=(symbol, session),
+            columns=list(COLUMNS),
+        )
+
+    return ChainFills(days, read, root=symbol)
+
+
+def paper_setup(settings: Settings, fills: ChainFills | None = None) -> PaperSetup:
+    """What the paper account starts with; with real quotes where it is given some."""
     from spy_assets.signals.paper import PaperSetup
 
     own = desk(settings)
@@ -85,6 +123,7 @@ def paper_setup(settings: Settings) -> PaperSetup:
         capital=settings.risk.capital,
         config=own.config,
         cleared=cleared_halts(settings),
+        chains=fills,
     )
 
 

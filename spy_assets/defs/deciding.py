@@ -43,11 +43,11 @@ def decide(lake: Warehouse, spy: SpyResource, days: Sequence[date]) -> list[Sign
     from spy_assets.signals.paper import decide_sessions
 
     settings = spy.settings
-    setup = account.paper_setup(settings)
     lake.ensure(TABLES["ledger.signals"])
-    if setup.desk.contract.needs_chain:
+    if account.desk(settings).contract.needs_chain:
         lake.ensure(TABLES[chains.FEATURES])
     snapshot = lake.snapshot_id()
+    setup = account.paper_setup(settings, account.chain_fills(lake, settings, snapshot=snapshot))
     rows = ledger_rows(lake, settings.symbol, before=max(days), snapshot=snapshot)
     book = _book(lake, spy, account.standing_decisions(rows), snapshot)
     market = _market(lake, settings, days, snapshot)
@@ -80,7 +80,7 @@ def decided_differently(
             _market(lake, settings, list(chosen), snapshot),
             list(chosen),
             _book(lake, spy, followed, snapshot),
-            account.paper_setup(settings),
+            account.paper_setup(settings, account.chain_fills(lake, settings, snapshot=snapshot)),
             _nothing_of_the_moment(),
         )
         changed += [

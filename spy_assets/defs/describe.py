@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from spy_assets.warehouse import WriteResult
 
 OWNERS = ["team:research"]
+#: Metadata of what trains: environment steps made, and the seconds that training and test took.
+ENV_STEPS = "env_steps"
+TRAINING_SECONDS = "training_seconds"
 #: A plot never takes more than this many points of a line; the UI stores it in every event.
 _PLOT_POINTS = 600
 #: A line of so few points shows them.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 #: Tables whose rows name the snapshot that they were made from.
 SNAPSHOTS_OF = {
     "models.training_runs", "models.promotions", "ledger.signals", "evaluation.walk_forward",
+    "models.hyperparameters", "models.regime_routing",
 }  # fmt: skip
 #: One process a run: light assets take 0.2 s each. Training runs in its run's process too: a process
 #: per run under the daemon, the caller's own under `spy run`. With `memory_limit_mb` each seed has a
@@ -34,7 +35,18 @@ TRAINING = dg.AssetSelection.assets(
 SIGNAL = dg.AssetSelection.assets(["signals", "daily_signal"])
 OUTCOMES = dg.AssetSelection.assets(["ledger", "outcomes"])
 WALK = dg.AssetSelection.assets(["evaluation", "walk_forward"])
+FINAL = dg.AssetSelection.assets(["evaluation", "final_test"])
 TEARSHEET = dg.AssetSelection.assets(["evaluation", "walk_forward_report"])
+MEMBERS = dg.AssetSelection.assets(
+    ["models", "a2c_daily"], ["models", "dqn_daily"], ["models", "ensemble_weights"]
+)
+BY_OUTCOMES = dg.AssetSelection.assets(["models", "outcome_finetune"])
+BY_PREFERENCES = dg.AssetSelection.assets(
+    ["models", "reward_model"], ["models", "preference_finetune"]
+)
+REGIME_POLICIES = dg.AssetSelection.assets(["models", "regime_routing"])
+SEARCHES = dg.AssetSelection.assets(["models", "hyperparameters"])
+CHAIN_BACKTESTS = dg.AssetSelection.assets(["evaluation", "chain_backtest"])
 REPORTS = dg.AssetSelection.assets(
     ["signals", "statistics"], ["evaluation", "report"], ["models", "model_versions"]
 )
@@ -90,6 +102,36 @@ track_outcomes = _job(
 report_job = _job(
     "report", REPORTS, "Statistics of signals and outcomes, and the mirror of the registry."
 )
+train_ensemble = _job(
+    "train_ensemble",
+    MEMBERS,
+    "Train A2C and DQN beside the PPO of a window, and weigh the three by their results.",
+    "training",
+)
+learn_from_outcomes = _job(
+    "learn_from_outcomes",
+    BY_OUTCOMES,
+    "Fine-tune the policy of a window by what became of its signals; a challenger for the gate.",
+    "training",
+)
+learn_from_preferences = _job(
+    "learn_from_preferences",
+    BY_PREFERENCES,
+    "Fit the reward that answers of `spy prefs` say, and fine-tune the policy of a window by it.",
+    "training",
+)
+train_by_regime = _job(
+    "train_by_regime",
+    REGIME_POLICIES,
+    "Train a policy per regime, and measure routing against one policy that sees the regime.",
+    "training",
+)
+tune_hyperparameters = _job(
+    "tune_hyperparameters",
+    SEARCHES,
+    "Search for hyper-parameters inside a training window; goes on where it was stopped or killed.",
+    "training",
+)
 walk_forward_job = _job(
     "walk_forward",
     WALK,
@@ -98,6 +140,18 @@ walk_forward_job = _job(
 )
 walk_forward_tearsheet = _job(
     "walk_forward_tearsheet", TEARSHEET, "Sum up the folds and renew the tearsheet."
+)
+final_test_job = _job(
+    "final_test",
+    FINAL,
+    "The final period, once, for a configuration that was walked over all folds.",
+    "training",
+)
+
+chain_backtest_job = _job(
+    "chain_backtest",
+    CHAIN_BACKTESTS,
+    "Trade every structure over the stored real chains, at their own bid and ask.",
 )
 
 
@@ -140,7 +194,14 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     daily_signal_job,
     track_outcomes,
     report_job,
+    train_ensemble,
+    learn_from_outcomes,
+    learn_from_preferences,
+    train_by_regime,
+    tune_hyperparameters,
     walk_forward_job,
     walk_forward_tearsheet,
+    final_test_job,
+    chain_backtest_job,
     maintain_warehouse,
 ]

@@ -4,6 +4,7 @@ The partition of a model is the session that its window ends with: the model was
 known at that session's decision time, and may speak for later ones only.
 """
 
+import time
 from contextlib import nullcontext
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ import dagster as dg
 
 from spy_assets.defs import account, freshness, judging
 from spy_assets.defs.describe import (
+    ENV_STEPS,
     OWNERS,
+    TRAINING_SECONDS,
     bar_plot,
     line_plot,
     table,
@@ -63,7 +66,7 @@ class TrainConfig(dg.Config):
     """Address space of each seed's training in MB, which then has a process of its own; 0: no limit."""
 
 
-def ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
+def agent_config(spy: SpyResource, config: TrainConfig) -> Any:
     """Give the preset of a run's config or of the settings, with what they change of it."""
     from spy_assets.models.policy.config import preset, seeds
 
@@ -102,17 +105,19 @@ def ppo_daily(
 ) -> dg.MaterializeResult:
     """Train on the window that ends with the partition's session, register, and record the run."""
     settings, registry = spy.settings, spy.registry()
-    ppo = ppo_config(spy, config)
+    ppo = agent_config(spy, config)
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
         session = date.fromisoformat(context.partition_key)
         cut = _windows(lake, settings, session, snapshot)
+        started = time.perf_counter()
         selection = _select(context, settings, cut.training, ppo, config.memory_limit_mb)
+        seconds = time.perf_counter() - started
         record = judging.training_record(
             settings, context.partition_key, cut, selection, ppo, snapshot, context.run.run_id
         )
         logged = registry.log_training(record)
-        metadata = _training_metadata(selection)
+        metadata = _training_metadata(selection) | pace(selection, seconds)
         if logged.version is None:
             return dg.MaterializeResult(metadata=metadata | {"spooled": str(logged.reason)})
         registry.set_alias("challenger", logged.version)
@@ -128,6 +133,13 @@ def ppo_daily(
             "train_end": str(record.train_end),
         }
     )
+
+
+def pace(selection: "Selection", seconds: float) -> dict[str, Any]:
+    """What `spy plan` knows this machine's speed by: steps made here, and how long it took."""
+    policies = [candidate.policy for candidate in selection.candidates]
+    steps = sum(policy.timesteps - policy.resumed_at for policy in policies)
+    return {ENV_STEPS: steps, TRAINING_SECONDS: round(seconds, 3)}
 
 
 def _windows(lake: "Warehouse", settings: "Settings", session: date, snapshot: int) -> "Windows":
@@ -260,6 +272,8 @@ def _gate_check(verdict: "GateVerdict") -> dg.AssetCheckResult:
             "basis": verdict.basis,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
             "not_beaten": ", ".join(verdict.unbeaten) or "none",
+            "win_rate_band": verdict.band.words if verdict.band else "no trades",
+            "evidence": dg.MetadataValue.json(verdict.evidence.metrics),
         },
     )
 

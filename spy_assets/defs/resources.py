@@ -59,11 +59,11 @@ class SpyResource(dg.ConfigurableResource[Any]):
         """The decision time of :meth:`last_session`: later rows are not of its past."""
         return sessions.decision_time(self.last_session())
 
-    def registry(self) -> "Registry":
-        """The model registry."""
+    def registry(self, model: str = "ppo_daily") -> "Registry":
+        """The registry of a model, by its short name."""
         from spy_assets.registry import Registry
 
-        return Registry(self.settings)
+        return Registry(self.settings, model=model)
 
     @contextmanager
     def warehouse(self) -> Iterator["Warehouse"]:

@@ -58,7 +58,8 @@ def settle_sessions(lake: Warehouse, settings: Settings, days: list[date]) -> Se
     lake.ensure(TABLES["ledger.signals"])
     recorded = account.standing_decisions(ledger_rows(lake, settings.symbol, before=last))
     versions = account.versions_of(lake, "features.daily_15", settings.symbol)
-    paper = settle(versions, recorded, last, account.paper_setup(settings))
+    setup = account.paper_setup(settings, account.chain_fills(lake, settings))
+    paper = settle(versions, recorded, last, setup)
     if paper is None:
         return Settled({"ledger.outcomes": [], "ledger.fills": []}, 0, "", settings.risk.capital)
     if paper.path.sessions[-1] < last:
@@ -125,7 +126,7 @@ def drawdown_halt(lake: Warehouse, settings: Settings, through: date) -> Drawdow
     coming = next_session(through) if through in recorded else through
     if not recorded:
         return DrawdownHalt(False, "no signal is recorded", through, coming)
-    setup = account.paper_setup(settings)
+    setup = account.paper_setup(settings, account.chain_fills(lake, settings))
     cleared = [day for day in setup.cleared if day >= coming]
     if cleared:
         return DrawdownHalt(False, f"cleared from {min(cleared)} on", through, coming)
@@ -158,7 +159,10 @@ class MadeReport:
 def holdout_report(
     lake: Warehouse, settings: Settings, through: date, made_at: datetime
 ) -> MadeReport | None:
-    """The paper account of the recorded signals beside the baselines over the same sessions."""
+    """The paper account of the recorded signals beside the baselines over the same sessions.
+
+    All of them are filled at model prices: baselines have no others, and the two are never mixed.
+    """
     from spy_assets.evaluation.backtest import Venue
     from spy_assets.evaluation.baselines import run_baselines
     from spy_assets.evaluation.report import ReportFacts, render_report
@@ -176,7 +180,8 @@ def holdout_report(
     venue = Venue(paper.path, 0, None, desk.costs, desk.rules, setup.capital, desk.config)
     policy = paper.result("signals")
     baselines = run_baselines(venue, policy)
-    last = load_signals(lake, settings.symbol)[-1]
+    signals = load_signals(lake, settings.symbol)
+    last = signals[-1]
     facts = ReportFacts(
         title=f"Signals and outcomes, {last.display_name}",
         symbol=last.display_name,
@@ -186,11 +191,17 @@ def holdout_report(
         made_at=made_at,
         costs=settings.costs,
         notices=last.notices,
+        fill_alpha=desk.costs.alpha,
     )
     first, final = policy.sessions[0], policy.sessions[-1]
     return MadeReport(
         f"signals_{first:%Y%m%d}_{final:%Y%m%d}.html",
-        render_report(facts, policy, baselines),
+        render_report(
+            facts,
+            policy,
+            baselines,
+            regimes={signal.session: signal.regime for signal in signals},
+        ),
         {run.name: run.daily.net_pnl for run in (policy, *baselines.values())},
     )
 

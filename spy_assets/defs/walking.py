@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account
 from spy_assets.defs.judging import frame
-from spy_assets.defs.walk_windows import final_from, folds_of, windows_of
-from spy_assets.errors import RegistryUnavailable
+from spy_assets.defs.walk_windows import final_from, folds_of, walk_sessions, windows_of
+from spy_assets.errors import ConfigError, RegistryUnavailable
 from spy_assets.sessions import decision_time
 from spy_assets.warehouse.tables import TABLES, TableSpec
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spy_assets.evaluation.tearsheet import TearsheetFacts
     from spy_assets.evaluation.walk_forward import FilterOf, FoldResult, WindowRun
     from spy_assets.evaluation.walk_forward_summary import WalkForwardSummary
-    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.models.policy.config import AgentConfig
     from spy_assets.registry import FoldRecord, Registry
     from spy_assets.settings import Settings
     from spy_assets.warehouse import Warehouse
@@ -57,11 +57,11 @@ class Configuration:
         return json.dumps(self.values, sort_keys=True)
 
 
-def configuration(settings: Settings, ppo: PPOConfig) -> Configuration:
+def configuration(settings: Settings, agent: AgentConfig) -> Configuration:
     """Give the configuration of the settings and of a training."""
     contract = account.desk(settings).contract
-    training = ppo.hyperparameters()
-    training.pop("checkpoint_every")  # changes no weights
+    training = agent.hyperparameters()
+    training.pop("checkpoint_every", None)  # changes no weights
     values = {
         "symbol": settings.symbol,
         "contract": contract.name,
@@ -284,6 +284,40 @@ def walked_windows(lake: Warehouse, preset: str, digest: str) -> set[str]:
     return {day.isoformat() for day in found["test_start"]}
 
 
+def final_preset(preset: str) -> str:
+    """Under which preset the rows of the final test are kept, apart from those of the folds."""
+    return f"{preset}_final"
+
+
+def require_untouched(lake: Warehouse, own: Configuration, fold: Fold, due: Sequence[Fold]) -> None:
+    """Refuse a second look at the final period, and a first one before all folds were walked.
+
+    Raises
+    ------
+    ConfigError
+        Another configuration was tested on a session of it, or folds are missing.
+    """
+    missing = {one.key for one in due} - walked_windows(lake, own.preset, own.digest)
+    if missing:
+        raise ConfigError(
+            f"{len(missing)} of {len(due)} folds of configuration {own.digest} are missing, the first "
+            f"is {min(missing)}",
+            hint="walk all folds first: the final period is looked at once, at the end",
+        )
+    earlier = lake.execute(
+        f"SELECT configuration, min(ingested_at) AS seen_at FROM {RESULTS} WHERE preset LIKE '%_final'"
+        " AND test_end >= ? AND configuration <> ? GROUP BY configuration ORDER BY seen_at",
+        (fold.test_first, own.digest),
+    )
+    if not earlier.is_empty():
+        first = earlier.row(0, named=True)
+        raise ConfigError(
+            f"configuration {first['configuration']} was tested on the final period from "
+            f"{fold.test_first} on, at {first['seen_at']:%Y-%m-%d %H:%M} UTC",
+            hint="it is no untouched period any more: set SPY_WALK__FINAL_FROM to later sessions",
+        )
+
+
 def trials(lake: Warehouse, registry: Registry, symbol: str) -> int:
     """How many configurations were walked, by MLflow and by the lake; at least 1.
 
@@ -402,9 +436,9 @@ def summary_of(walk: StoredWalk, trials: int) -> WalkForwardSummary:
     return summarise(walk.runs, trials=trials)
 
 
-def tearsheet_path(settings: Settings, walk: StoredWalk) -> Path:
+def tearsheet_path(settings: Settings, preset: str, digest: str) -> Path:
     """Where the tearsheet of a configuration is; a new one takes the old one's place."""
-    return settings.root / "reports" / "walk_forward" / f"{walk.preset}_{walk.digest}.html"
+    return settings.root / "reports" / "walk_forward" / f"{preset}_{digest}.html"
 
 
 def tearsheet_facts(
@@ -427,12 +461,7 @@ def tearsheet_facts(
         lake_snapshots=walk.lake_snapshots,
         due_folds=len(folds_of(settings, made_at)),
         final_from=final_from(settings, made_at),
+        final_to=walk_sessions(settings, made_at)[-1],
         made_at=made_at,
         notices=tuple(SOURCE_NOTICES.get(settings.source, ())),
     )
-
-
-def missing_windows(lake: Warehouse, chosen: Sequence[Fold], preset: str, digest: str) -> list[str]:
-    """Keys of the folds that have no row of a configuration yet, oldest first."""
-    walked = walked_windows(lake, preset, digest)
-    return [fold.key for fold in chosen if fold.key not in walked]

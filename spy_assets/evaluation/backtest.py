@@ -23,7 +23,7 @@ from spy_assets.evaluation.statistics import (
     daily_statistics,
     trade_statistics,
 )
-from spy_assets.simulator.actions import CLOSE, ENTRIES, HOLD
+from spy_assets.simulator.actions import DAILY_7, ActionMap
 from spy_assets.simulator.book import DailyConfig, PathBook
 from spy_assets.simulator.costs import PRESETS, CostModel
 from spy_assets.simulator.daily import DailySimulator
@@ -73,6 +73,11 @@ class Venue:
         return PathBook(self.path, self.costs, self.config)
 
     @property
+    def actions(self) -> ActionMap:
+        """What the numbers of decisions mean here."""
+        return self.book.actions
+
+    @property
     def end(self) -> int:
         """Position after the last session."""
         return len(self.path) if self.stop is None else self.stop
@@ -114,7 +119,8 @@ class BacktestResult:
 
     ``equity`` has one point more than ``sessions``: the capital first, then the value at each
     close. ``costs`` are commissions, spreads and slippage, of what is still open too.
-    A result of several ``runs`` has their mean equity and costs, and all their trades.
+    A result of several ``runs`` has their mean equity and costs, and all their trades. ``actions`` is
+    what the numbers of the decisions mean.
     """
 
     name: str
@@ -124,6 +130,7 @@ class BacktestResult:
     decisions: tuple[Decision, ...]
     costs: float
     runs: int = 1
+    actions: ActionMap = DAILY_7
 
     @property
     def trade_count(self) -> int:
@@ -192,17 +199,20 @@ def run_policy(
         trades=tuple(simulator.trades),
         decisions=tuple(decisions),
         costs=costs,
+        actions=venue.actions,
     )
 
 
 def entry_rate(result: BacktestResult) -> float:
     """Share of decisions in which an entry was possible that opened something, 0 to 1."""
-    return _rate(result, lambda decision: bool(set(decision.allowed) & set(ENTRIES)), ENTRIES)
+    entries = range(result.actions.hold)
+    return _rate(result, lambda decision: min(decision.allowed) < result.actions.hold, entries)
 
 
 def close_rate(result: BacktestResult) -> float:
     """Share of decisions with an open position that closed it, 0 to 1."""
-    return _rate(result, lambda decision: CLOSE in decision.allowed, (CLOSE,))
+    close = result.actions.close
+    return _rate(result, lambda decision: close in decision.allowed, (close,))
 
 
 def _rate(
@@ -219,11 +229,11 @@ def _decide(
     entry_filter: EntryFilter | None,
     equity: Sequence[float],
 ) -> Decision:
-    mask = simulator.mask()
-    requested = act(simulator.observe(), mask) if simulator.observation_valid else HOLD
+    mask, hold = simulator.mask(), simulator.actions.hold
+    requested = act(simulator.observe(), mask) if simulator.observation_valid else hold
     action = requested
-    if requested in ENTRIES and entry_filter is not None:
-        action = requested if entry_filter(simulator, requested, equity) else HOLD
+    if requested < hold and entry_filter is not None:
+        action = requested if entry_filter(simulator, requested, equity) else hold
     allowed = tuple(int(number) for number in np.flatnonzero(mask))
     return Decision(simulator.session, action, requested, allowed)
 
@@ -238,10 +248,15 @@ def greedy(probabilities: Probabilities, *, min_confidence: float = 0.0) -> Act:
     def act(observation: Observation, mask: Mask) -> int:
         values = probabilities(observation, mask)
         action = choose_action(values, mask)
-        unsure = action in ENTRIES and float(values[action]) < min_confidence
-        return HOLD if unsure else action
+        hold = hold_of(mask)
+        return hold if action < hold and float(values[action]) < min_confidence else action
 
     return act
+
+
+def hold_of(mask: Mask) -> int:
+    """Number of HOLD under any action map: the last but one, before CLOSE."""
+    return len(mask) - 2
 
 
 def choose_action(probabilities: npt.ArrayLike, mask: npt.ArrayLike) -> int:

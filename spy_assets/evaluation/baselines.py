@@ -4,10 +4,12 @@
     buy_and_hold            all capital in shares, first open to last close, with their spread,
                             dividends reinvested; ``buy_and_hold_price_only`` where they are unknown
     random_same_rate        entries and exits at the challenger's own rates, structure by chance
-    always_<structure>      the same structure whenever the account is flat
+    always_<structure>      the same structure whenever the account is flat, for all twelve that there
+                            are, whether or not the policy's actions have them
 
-``always_iron_condor`` is the short-premium baseline: it is the only structure among the daily
-actions that receives a credit.
+Those of the last kind that receive a credit (:func:`short_premium`) are the ones to beat for a policy
+that sells options: they earn the premium for insurance without knowing anything. Uncovered ones set
+aside the margin of Reg-T, a put its strike; where the account cannot carry that, they never trade.
 
 Baselines are what a naive trader would do, so no risk rule filters their entries; costs, exits and
 sizing are the same as the policy's. A policy must be worth its risk layer too.
@@ -15,7 +17,8 @@ sizing are the same as the policy's. A policy must be worth its risk layer too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -28,9 +31,12 @@ from spy_assets.evaluation.backtest import (
     Venue,
     close_rate,
     entry_rate,
+    hold_of,
     run_policy,
 )
-from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD
+from spy_assets.evaluation.breakdown import receives_credit
+from spy_assets.simulator.actions import ALL_STRUCTURES
+from spy_assets.simulator.book import DailyConfig
 
 CASH: Final = "cash"
 BUY_AND_HOLD: Final = "buy_and_hold"
@@ -39,6 +45,7 @@ RANDOM: Final = "random_same_rate"
 DEFAULT_SEEDS: Final = (0, 1, 2, 3, 4)
 #: Half the quoted spread of SPY shares, dollars: it has been one cent wide since decimals (2001).
 SHARE_HALF_SPREAD: Final = 0.005
+_ALWAYS: Final = "always_"
 
 
 def run_baselines(
@@ -59,10 +66,27 @@ def run_baselines(
     results = {CASH: cash(venue), held.name: held}
     if challenger is not None:
         results[RANDOM] = random_same_rate(venue, challenger, seeds=seeds)
-    for action in ENTRIES:
-        name = f"always_{DAILY_ACTIONS[action].structure}"
-        results[name] = run_policy(venue, always(action), name=name)
+    wide = every_structure(venue)
+    for action, opening in enumerate(wide.actions.openings):
+        name = f"{_ALWAYS}{opening.structure}"
+        results[name] = run_policy(wide, always(action), name=name)
     return results
+
+
+def every_structure(venue: Venue) -> Venue:
+    """Give the same venue with an action for each structure of the registry."""
+    config = venue.config or DailyConfig()
+    return replace(venue, config=replace(config, actions=ALL_STRUCTURES, allow_naked=True))
+
+
+def short_premium(results: Mapping[str, BacktestResult]) -> dict[str, BacktestResult]:
+    """Pick the baselines that sell one structure for a credit, best first."""
+    sold = {
+        name: run
+        for name, run in results.items()
+        if name.startswith(_ALWAYS) and receives_credit(name.removeprefix(_ALWAYS))
+    }
+    return dict(sorted(sold.items(), key=lambda item: -item[1].daily.net_pnl))
 
 
 def cash(venue: Venue) -> BacktestResult:
@@ -110,10 +134,10 @@ def random_same_rate(
 
 
 def always(action: int) -> Act:
-    """Make a strategy that takes one entry whenever it is allowed."""
+    """Make a strategy that takes one entry whenever it is allowed, under any action map."""
 
     def act(observation: Observation, mask: Mask) -> int:  # noqa: ARG001 - it looks at nothing
-        return action if mask[action] else HOLD
+        return action if mask[action] else hold_of(mask)
 
     return act
 
@@ -124,9 +148,10 @@ def random_entries(enter: float, leave: float, seed: int) -> Act:
 
     def act(observation: Observation, mask: Mask) -> int:  # noqa: ARG001 - it looks at nothing
         drawn, pick = generator.random(2)
-        if mask[CLOSE]:
-            return CLOSE if drawn < leave else HOLD
-        allowed = [action for action in ENTRIES if mask[action]]
-        return allowed[int(pick * len(allowed))] if allowed and drawn < enter else HOLD
+        hold = hold_of(mask)
+        if mask[hold + 1]:
+            return hold + 1 if drawn < leave else hold
+        allowed = np.flatnonzero(mask[:hold])
+        return int(allowed[int(pick * len(allowed))]) if len(allowed) and drawn < enter else hold
 
     return act

@@ -12,12 +12,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Final, Literal, get_args
 
 import numpy as np
 
 from spy_assets.errors import ConfigError
 from spy_assets.evaluation.statistics import Interval, wilson_interval
+from spy_assets.options.structures import legs_for, risk_profile
 from spy_assets.sessions import NEW_YORK
 from spy_assets.simulator.kernel import Trade
 
@@ -34,6 +36,9 @@ UNKNOWN: Final = "unknown"
 #: Fewer trades are no cluster.
 DEFAULT_MIN_TRADES: Final = 5
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+#: Whether a payoff is ever positive does not depend on where and when it is.
+_ANY_SPOT: Final = 400.0
+_ANY_EXPIRY: Final = date(2024, 1, 19)
 #: Upper ends of the holding-time groups, in closes held through.
 _HOLDING_ENDS: Final = (0, 1, 3, 5, 10)
 
@@ -98,7 +103,8 @@ def breakdown(
         Closed trades.
     dimension
         ``regime`` and ``weekday`` are those of the decision's session, ``hour`` is that of the entry in
-        New York, ``premium`` whether it was paid (long) or received (short), ``units`` the size.
+        New York, ``premium`` whether the structure pays (long) or receives it (short), ``units`` the
+        size.
     regimes
         Needed for ``regime``; a session that it lacks is of the group ``unknown``.
     level
@@ -185,6 +191,18 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Interval |
     return Interval(mean, mean - half, mean + half, level)
 
 
+@cache
+def receives_credit(structure: str) -> bool:
+    """Whether opening a structure brings a credit: its payoff at expiry is never above zero.
+
+    >>> from spy_assets.options.structures import STRUCTURES
+    >>> [name for name in STRUCTURES if receives_credit(name)]
+    ['short_call', 'short_put', 'bull_put_credit', 'bear_call_credit', 'iron_condor']
+    """
+    legs = legs_for(structure, _ANY_SPOT, _ANY_EXPIRY)
+    return bool(legs) and risk_profile(legs, [0.0] * len(legs)).max_profit <= 0.0
+
+
 def _profit(dimension: Dimension, value: str, trades: Sequence[Trade], level: float) -> GroupProfit:
     pnl = [trade.pnl for trade in trades]
     return GroupProfit(
@@ -219,7 +237,9 @@ def _hour(trade: Trade) -> tuple[int, str]:
 
 
 def _premium(trade: Trade) -> tuple[int, str]:
-    return (0, "long premium") if trade.entry_value > 0 else (1, "short premium")
+    """By the structure: a condor whose credit its costs have eaten is short premium still."""
+    short = receives_credit(trade.structure)
+    return (1, "short premium") if short else (0, "long premium")
 
 
 def _holding(trade: Trade) -> tuple[int, str]:
@@ -227,9 +247,13 @@ def _holding(trade: Trade) -> tuple[int, str]:
     first = 0
     for place, end in enumerate(_HOLDING_ENDS):
         if closes <= end:
-            return place, f"{first}-{end} closes" if first < end else f"{end} closes"
+            return place, f"{first}-{end} closes" if first < end else _counted(end, "close")
         first = end + 1
     return len(_HOLDING_ENDS), f"{first}+ closes"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 _KEYS: Final[dict[str, Callable[[Trade], tuple[int, str]]]] = {
@@ -237,7 +261,7 @@ _KEYS: Final[dict[str, Callable[[Trade], tuple[int, str]]]] = {
     "premium": _premium,
     "weekday": _weekday,
     "hour": _hour,
-    "units": lambda trade: (trade.quantity, f"{trade.quantity} units"),
+    "units": lambda trade: (trade.quantity, _counted(trade.quantity, "unit")),
     "exit_reason": lambda trade: (0, trade.exit_reason),
     "holding": _holding,
 }

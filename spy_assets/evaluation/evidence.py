@@ -28,14 +28,18 @@ from spy_assets.evaluation.selection_bias import (
     minimum_track_record,
     probabilistic_sharpe,
     probability_of_overfitting,
+    resample_counts,
     superior_ability,
     trial_variance,
 )
+from spy_assets.evaluation.statistics import Floats
 
 Condition = tuple[bool, str]
 
 #: Fewer sessions a block would cut trades apart: the daily policy holds five.
 _BLOCK_SESSIONS: Final = 10
+#: Fewer sessions have no bootstrap test.
+LEAST_SESSIONS: Final = 3
 #: Fewer runs say too little about how much trials differ.
 LEAST_CANDIDATES: Final = 10
 #: A choice that is worse than this out of sample is no better than a coin.
@@ -61,8 +65,10 @@ class Evidence:
         Of the window, and after how many the first would reach the gate's level.
     superior
         Against cash, of all candidates.
-    better_baseline
-        Of all baselines against the challenger.
+    p_against
+        Baseline to the p-value of "no candidate beats it".
+    better_baseline, best_baseline
+        Of all baselines against the challenger, and which of them comes nearest.
     overfitting
         Of the choice among the candidates.
     spread
@@ -77,6 +83,7 @@ class Evidence:
     sessions: int
     sessions_needed: int | None
     superior: SuperiorAbility | None
+    p_against: Mapping[str, float | None]
     better_baseline: SuperiorAbility | None
     best_baseline: str | None
     overfitting: Overfitting | None
@@ -93,7 +100,8 @@ class Evidence:
             "deflated_sharpe": self.deflated_sharpe,
             "sessions": self.sessions,
             "sessions_needed": self.sessions_needed,
-            "spa_p": None if self.superior is None else self.superior.consistent,
+            "spa_p": _p_value(self.superior),
+            "spa_p_against": dict(self.p_against),
             "better_baseline": self.best_baseline,
             "better_baseline_p": _p_value(self.better_baseline),
             "pbo": None if overfitting is None else overfitting.probability,
@@ -134,7 +142,15 @@ def gather_evidence(
     returns = challenger.returns
     enough = len(runs) >= LEAST_CANDIDATES
     variance = trial_variance([run.returns for run in runs]) if enough else None
-    better = _better_baseline(challenger, baselines, seed)
+    rivals = {name: run.daily_pnl for name, run in baselines.items()}
+    counts = resample_counts(len(pnl), seed=seed) if len(pnl) >= LEAST_SESSIONS else None
+
+    def beats(benchmark: Floats, tested: Floats) -> SuperiorAbility | None:
+        if counts is None or not tested.size:
+            return None
+        return superior_ability(benchmark, tested, seed=seed, counts=counts)
+
+    better = beats(pnl[:, 0], np.column_stack([*rivals.values()]) if rivals else np.zeros(0))
     return Evidence(
         trials=max(trials, len(runs)),
         candidates=len(runs),
@@ -145,7 +161,8 @@ def gather_evidence(
         ),
         sessions=len(returns),
         sessions_needed=minimum_track_record(returns, level=level),
-        superior=superior_ability(np.zeros(len(pnl)), pnl, seed=seed) if len(pnl) > 2 else None,
+        superior=beats(np.zeros(len(pnl)), pnl),
+        p_against={name: _p_value(beats(rival, pnl)) for name, rival in rivals.items()},
         better_baseline=better,
         best_baseline=None if better is None else list(baselines)[better.best],
         overfitting=_overfitting(pnl),
@@ -170,10 +187,10 @@ def _deflated(evidence: Evidence, level: float) -> Condition:
     if deflated is None or alone is None:
         return False, "no Sharpe ratio: daily returns do not vary"
     needed = evidence.sessions_needed
-    record = "no record long enough" if needed is None else f"{needed:,} sessions needed"
+    record = "no record would do" if needed is None else f"needs {needed:,} sessions"
     return deflated >= level, (
         f"deflated Sharpe probability {deflated:.3f} among {evidence.trials} trials, least {level:.3f} "
-        f"(alone {alone:.3f}, {record} of which there are {evidence.sessions})"
+        f"(alone {alone:.3f}; {record}, has {evidence.sessions})"
     )
 
 
@@ -212,15 +229,6 @@ def _seeds_earn(spread: SeedSpread) -> Condition:
         f"middle of {spread.seeds} seeds ${iqm.estimate:,.2f} [{iqm.low:,.2f}, {iqm.high:,.2f}] at "
         f"{iqm.level:.0%}, {spread.positive:.0%} of the runs earned"
     )
-
-
-def _better_baseline(
-    challenger: BacktestResult, baselines: Mapping[str, BacktestResult], seed: int
-) -> SuperiorAbility | None:
-    if not baselines or len(challenger.sessions) < 3:
-        return None
-    rivals = np.column_stack([run.daily_pnl for run in baselines.values()])
-    return superior_ability(challenger.daily_pnl, rivals, seed=seed)
 
 
 def _overfitting(pnl: np.ndarray) -> Overfitting | None:

@@ -258,9 +258,10 @@ def _unseatable(own: GateRow, others: Sequence[GateRow], bootstrap: bool) -> tup
     """What keeps a challenger without proof off a vacant seat; empty if nothing does."""
     lost = [] if bootstrap else ["promotion.bootstrap is off"]
     if own.mean_daily.below_zero:
-        lost.append("significantly worse than cash")
-    if any(row.strategy == CHAMPION and _difference(row).below_zero for row in others):
-        lost.append("significantly worse than the champion")
+        lost.append(f"significantly worse than cash: {_words(own.mean_daily)}")
+    for row in others:
+        if row.strategy == CHAMPION and _difference(row).below_zero:
+            lost.append(f"significantly worse than the champion: {_words(_difference(row))}")
     return tuple(lost)
 
 

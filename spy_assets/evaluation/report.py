@@ -8,19 +8,20 @@ that does not beat its baselines is reported as such.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from typing import Final
 
 from spy_assets.evaluation.backtest import BacktestResult
+from spy_assets.evaluation.breakdown import Regimes
 from spy_assets.evaluation.chart import equity_chart
 from spy_assets.evaluation.gate import GateRow, GateVerdict
-from spy_assets.evaluation.markup import dollars, shown_interval, signed
-from spy_assets.evaluation.statistics import bootstrap_mean
+from spy_assets.evaluation.markup import dollars, shown_interval, signed, table
+from spy_assets.evaluation.report_sections import groups, monthly, next_steps, numbers
+from spy_assets.evaluation.statistics import Interval, bootstrap_means
 from spy_assets.sessions import require_aware
-from spy_assets.simulator.actions import DAILY_ACTIONS
 from spy_assets.simulator.kernel import Trade
 
 DISCLAIMER: Final = (
@@ -40,7 +41,7 @@ _STYLE: Final = """
 --random:#bc8cff;--cash:#8b949e}}
 body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;margin:0 auto;
 max-width:1180px;padding:1.5rem}h1{font-size:1.5rem;margin:0}
-h2{font-size:1.1rem;margin:2rem 0 .5rem}
+h2{font-size:1.1rem;margin:2rem 0 .5rem}h3{font-size:.95rem;margin:.5rem 0}
 p,li{max-width:95ch}ul{padding-left:1.2rem;margin:.3rem 0}.soft{color:var(--soft)}
 .note{border-left:4px solid var(--warn);background:var(--card);padding:.5rem 1rem;
 margin:1rem 0}.wide,figure{overflow-x:auto}
@@ -50,12 +51,18 @@ th.text,td.text{text-align:left}.good{color:var(--good)}.bad{color:var(--bad)}
 .bar{background:var(--card);height:.8rem;width:20rem;max-width:40vw}.bar i{background:var(--policy);
 display:block;height:100%}svg{width:100%;min-width:700px;height:auto}
 svg text{fill:var(--soft);font-size:12px}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(310px,1fr));gap:0 2rem}
+.cards thead{display:none}.cards td.text{white-space:normal}ol{padding-left:1.4rem}
 """
 
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What the page is about. ``made_at`` is UTC; ``notices`` are labels of the source."""
+    """What the page is about.
+
+    ``made_at`` is UTC; ``notices`` are labels of the source; ``fill_alpha`` is the part of the half
+    spread that fills paid (:attr:`~spy_assets.simulator.costs.CostModel.alpha`).
+    """
 
     title: str
     symbol: str
@@ -66,6 +73,7 @@ class ReportFacts:
     costs: str
     notices: tuple[str, ...] = ()
     surface_priced: bool = True
+    fill_alpha: float = 1.0
 
 
 def render_report(
@@ -74,6 +82,7 @@ def render_report(
     baselines: Mapping[str, BacktestResult],
     verdict: GateVerdict | None = None,
     *,
+    regimes: Regimes | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> str:
@@ -87,8 +96,10 @@ def render_report(
         Runs over the same sessions.
     verdict
         The promotion gate's answer, if the window is its validation window.
+    regimes
+        Session to regime, for the profit by regime.
     level, seed
-        Of the bootstrap intervals where there is no verdict.
+        Of the intervals, and of the bootstrap, where there is no verdict.
     """
     parts = [
         _head(facts, policy),
@@ -98,6 +109,10 @@ def render_report(
         "<h2>Against the baselines</h2>",
         _comparison(policy, baselines, level, seed),
         _verdict(verdict),
+        numbers(policy, baselines, level, seed, fill_alpha=facts.fill_alpha),
+        monthly(policy, baselines),
+        groups(policy, regimes, level),
+        next_steps(policy, regimes, level),
         "<h2>Decisions</h2>",
         _decisions(policy),
         "<h2>Trades</h2>",
@@ -127,11 +142,10 @@ def _head(facts: ReportFacts, policy: BacktestResult) -> str:
 def _unbeaten(
     policy: BacktestResult, baselines: Mapping[str, BacktestResult], level: float, seed: int
 ) -> list[str]:
-    leads = {
-        name: bootstrap_mean(policy.daily_pnl - run.daily_pnl, seed=seed, level=level)
-        for name, run in baselines.items()
-    }
-    return [name for name, lead in leads.items() if not lead.above_zero]
+    leads = bootstrap_means(
+        [policy.daily_pnl - run.daily_pnl for run in baselines.values()], seed=seed, level=level
+    )
+    return [name for name, lead in zip(baselines, leads, strict=True) if not lead.above_zero]
 
 
 def _notes(facts: ReportFacts, verdict: GateVerdict | None, unbeaten: Sequence[str]) -> str:
@@ -149,30 +163,29 @@ def _notes(facts: ReportFacts, verdict: GateVerdict | None, unbeaten: Sequence[s
 def _comparison(
     policy: BacktestResult, baselines: Mapping[str, BacktestResult], level: float, seed: int
 ) -> str:
-    rows = [_comparison_row(policy, None, level, seed)]
-    rows += [_comparison_row(run, policy, level, seed) for run in baselines.values()]
+    runs = [policy, *baselines.values()]
+    daily = [run.daily_pnl for run in runs]
+    means = bootstrap_means(daily, seed=seed, level=level)
+    leads = bootstrap_means([daily[0] - pnl for pnl in daily[1:]], seed=seed, level=level)
+    rows = [
+        _comparison_row(run, mean, lead)
+        for run, mean, lead in zip(runs, means, [None, *leads], strict=True)
+    ]
     heads = (
         "strategy", "net P&L", "mean a session", f"{level:.0%} interval", "lead of the policy",
         "Sharpe", "max drawdown", "trades", "win rate", "costs",
     )  # fmt: skip
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
-def _comparison_row(
-    run: BacktestResult, policy: BacktestResult | None, level: float, seed: int
-) -> list[str]:
-    interval = bootstrap_mean(run.daily_pnl, seed=seed, level=level)
-    lead = "–"
-    if policy is not None:
-        difference = policy.daily_pnl - run.daily_pnl
-        lead = shown_interval(bootstrap_mean(difference, seed=seed, level=level))
+def _comparison_row(run: BacktestResult, mean: Interval, lead: Interval | None) -> list[str]:
     rate = run.trade_statistics.win_rate
     return [
         escape(run.name),
         signed(run.daily.net_pnl),
-        signed(interval.estimate),
-        f"{interval.low:,.2f} to {interval.high:,.2f}",
-        lead,
+        signed(mean.estimate),
+        f"{mean.low:,.2f} to {mean.high:,.2f}",
+        shown_interval(lead),
         f"{run.daily.sharpe:.2f}",
         f"{run.daily.max_drawdown:.1%}",
         str(run.trade_count),
@@ -185,11 +198,9 @@ def _verdict(verdict: GateVerdict | None) -> str:
     if verdict is None:
         return ""
     word = "accepted" if verdict.accepted else "refused"
-    deflated = verdict.deflated_sharpe
     extra = [
         f"basis {verdict.basis}",
-        f"{verdict.trials} candidate(s) compared, intervals at {verdict.level:.2%}",
-        f"deflated Sharpe probability {deflated:.2f}" if deflated is not None else "",
+        f"{verdict.trials} candidate(s) tried, intervals at {verdict.level:.2%}",
         f"first week's band {verdict.band.words}" if verdict.band else "",
     ]
     items = "".join(f"<li>{escape(text)}</li>" for text in (*extra, *verdict.reasons) if text)
@@ -201,11 +212,11 @@ def _gate_table(rows: Sequence[GateRow]) -> str:
         [
             escape(row.strategy),
             shown_interval(row.mean_daily),
-            "–" if row.difference is None else shown_interval(row.difference),
+            shown_interval(row.difference),
         ]
         for row in rows
     ]
-    return _table(("gate", "mean a session", "lead of the challenger"), cells)
+    return table(("gate", "mean a session", "lead of the challenger"), cells)
 
 
 def _decisions(policy: BacktestResult) -> str:
@@ -213,14 +224,14 @@ def _decisions(policy: BacktestResult) -> str:
     total = max(1, sum(counts.values()))
     rows = [
         [
-            spec.action.name,
+            escape(name),
             str(counts[number]),
             f"{counts[number] / total:.1%}",
             f'<div class=bar><i style="width:{100 * counts[number] / total:.1f}%"></i></div>',
         ]
-        for number, spec in DAILY_ACTIONS.items()
+        for number, name in enumerate(policy.actions.names)
     ]
-    return _table(("action", "times", "share", ""), rows, text={0, 3})
+    return table(("action", "times", "share", ""), rows, text={0, 3})
 
 
 def _trades(trades: Iterable[Trade]) -> str:
@@ -246,16 +257,4 @@ def _trades(trades: Iterable[Trade]) -> str:
         "decided", "structure", "entry", "exit", "why", "units", "paid", "got back", "costs", "P&L",
         "of risk",
     )  # fmt: skip
-    return _table(heads, rows, text=range(5))
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], text: Container[int] = (0,)) -> str:
-    """Lay out cells, the columns in ``text`` to the left and numbers to the right."""
-    marks = [" class=text" if column in text else "" for column in range(len(heads))]
-    head = "".join(f"<th{m}>{escape(name)}</th>" for m, name in zip(marks, heads, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{m}>{c}</td>" for m, c in zip(marks, row, strict=True)) + "</tr>\n"
-        for row in rows
-    )
-    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
-    return f"<div class=wide>{table}</div>"
+    return table(heads, rows, text=range(5))

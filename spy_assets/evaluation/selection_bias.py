@@ -31,7 +31,9 @@ from spy_assets.errors import ConfigError
 from spy_assets.evaluation.statistics import (
     DEFAULT_BLOCK,
     DEFAULT_RESAMPLES,
+    SESSIONS_PER_YEAR,
     Floats,
+    Interval,
     stationary_indices,
 )
 
@@ -139,6 +141,25 @@ def probabilistic_sharpe(returns: npt.ArrayLike, *, benchmark: float = 0.0) -> f
         return None
     error = math.sqrt(moments.variance_term / (moments.count - 1))
     return _NORMAL.cdf((moments.sharpe - benchmark) / error)
+
+
+def sharpe_interval(
+    returns: npt.ArrayLike, *, level: float = 0.95, periods: int = SESSIONS_PER_YEAR
+) -> Interval | None:
+    """Annual Sharpe ratio with its interval under skewed, fat-tailed returns (Mertens 2002).
+
+    ``None`` where :func:`probabilistic_sharpe` is. Autocorrelation is not in it.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"level {level} is no probability", hint="give a level such as 0.95")
+    moments = sharpe_moments(returns)
+    if moments is None or moments.variance_term <= 0:
+        return None
+    scale = math.sqrt(periods)
+    ratio = moments.sharpe * math.sqrt((moments.count - 1) / moments.count) * scale
+    error = math.sqrt(moments.variance_term / (moments.count - 1)) * scale
+    half = _NORMAL.inv_cdf(0.5 + level / 2) * error
+    return Interval(ratio, ratio - half, ratio + half, level)
 
 
 def minimum_track_record(
@@ -313,6 +334,7 @@ def superior_ability(
     resamples: int = DEFAULT_RESAMPLES,
     mean_block: float = DEFAULT_BLOCK,
     studentize: bool = True,
+    counts: Floats | None = None,
 ) -> SuperiorAbility | None:
     """Test whether any candidate beats the benchmark, knowing how many were tried.
 
@@ -331,6 +353,8 @@ def superior_ability(
         Of the bootstrap.
     studentize
         Whether each lead is measured in its own standard error.
+    counts
+        Of :func:`resample_counts` with the same seed, where several tests share them.
 
     Returns
     -------
@@ -352,13 +376,30 @@ def superior_ability(
     # log(log(t)) of Hansen's threshold is negative below t = e, so that it needs three periods.
     hopeless = mean < -error * math.sqrt(2 * math.log(math.log(len(lead))))
     centres = (np.maximum(mean, 0.0), np.where(hopeless, 0.0, mean), mean)
-    drawn = _resampled_means(lead, seed, resamples, mean_block)
+    if counts is None:
+        counts = resample_counts(len(lead), seed=seed, resamples=resamples, mean_block=mean_block)
+    drawn = counts @ lead / len(lead)
     observed = mean / scale
     lower, consistent, upper = (
         float((((drawn - centre) / scale).max(axis=1) > observed.max()).mean())
         for centre in centres
     )
     return SuperiorAbility(lower, consistent, upper, int(varying[observed.argmax()]))
+
+
+def resample_counts(
+    periods: int,
+    *,
+    seed: int,
+    resamples: int = DEFAULT_RESAMPLES,
+    mean_block: float = DEFAULT_BLOCK,
+) -> Floats:
+    """How often each resample of the stationary bootstrap has each period, ``[resamples, periods]``."""
+    generator = np.random.default_rng(seed)
+    rows = stationary_indices(periods, resamples, mean_block, generator)
+    places = rows + np.arange(resamples)[:, None] * periods
+    drawn = np.bincount(places.ravel(), minlength=resamples * periods)
+    return np.asarray(drawn.reshape(resamples, periods), dtype=np.float64)
 
 
 def _leads(benchmark: Floats, candidates: Floats) -> Floats:
@@ -382,15 +423,6 @@ def _long_run_error(lead: Floats, restart: float) -> Floats:
         weight = (1 - share) * kept + share * wrapped
         variance = variance + 2 * weight * (away[:-lag] * away[lag:]).sum(axis=0) / count
     return np.asarray(np.sqrt(np.maximum(variance, 1e-300) / count), dtype=np.float64)
-
-
-def _resampled_means(lead: Floats, seed: int, resamples: int, mean_block: float) -> Floats:
-    """Means over resampled periods, shape ``[resamples, candidates]``, by how often each is drawn."""
-    generator = np.random.default_rng(seed)
-    rows = stationary_indices(len(lead), resamples, mean_block, generator)
-    places = rows + np.arange(resamples)[:, None] * len(lead)
-    drawn = np.bincount(places.ravel(), minlength=resamples * len(lead)).reshape(resamples, -1)
-    return np.asarray(drawn @ lead / len(lead), dtype=np.float64)
 
 
 # ------------------------------------------------------------------------------- parts

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from spy_assets.evaluation.markup import dollars, percent
+from spy_assets.evaluation.seed_spread import SeedSpread
 from spy_assets.evaluation.splits import Fold
 from spy_assets.evaluation.statistics import Floats, Interval
 from spy_assets.evaluation.walk_forward_summary import Chain, StrategySummary, drawdowns
@@ -241,19 +242,17 @@ def anatomy_chart(fold: Fold) -> str:
         body += _rect(x(at), 34, x(at + count) - x(at), 26, css, f"{name}: {count} sessions")
         at += count
     gap_from, gap_to = x(fold.train_sessions), x(fold.train_sessions + fold.purge + fold.embargo)
-    middle = (gap_from + gap_to) / 2
     body += _text(10, 24, f"train, {fold.train_sessions} sessions", css="name")
     body += _text(10, 78, str(fold.train_first))
     body += _text(gap_from - 6, 78, str(fold.train_last), anchor="end")
-    body += _text(
-        middle, 16, f"purge {fold.purge}, embargo {fold.embargo}", css="name", anchor="middle"
-    )
-    body += _line(middle, 20, middle, 32, "axis")
+    gap = f"purge {fold.purge}, embargo {fold.embargo}"
+    body += _text(gap_to, 16, gap, css="name", anchor="end")
+    body += _line(gap_from, 20, gap_to, 20, "axis")
     body += _text(gap_to + 6, 78, str(fold.test_first))
     body += _text(_WIDTH - 10, 24, f"test, {fold.test_sessions} sessions", css="name", anchor="end")
-    body += _text(_WIDTH - 10, 78, str(fold.test_last), anchor="end")
+    body += _text(_WIDTH - 10, 95, str(fold.test_last), anchor="end")
     label = f"Fold {fold.number}: training, purge, embargo and test, to scale in sessions"
-    return _figure(86, label, body, f"Fold {fold.number} to scale, in sessions.")
+    return _figure(100, label, body, f"Fold {fold.number} to scale, in sessions.")
 
 
 def timeline_chart(folds: Sequence[Fold], final_from: date | None, end: date | None) -> str:
@@ -352,8 +351,9 @@ def _lead_row(name: str, lead: Interval, x: Scale, y: float) -> str:
     )
 
 
-def seed_chart(returns: dict[int, Floats], iqm: Interval | None) -> str:
+def seed_chart(returns: dict[int, Floats], spread: SeedSpread | None) -> str:
     """Fold returns of each seed as dots with their mean, and the interquartile mean of all."""
+    iqm = None if spread is None else spread.iqm
     everything = np.concatenate(list(returns.values()))
     low, high = float(min(everything.min(), 0.0)), float(max(everything.max(), 0.0))
     margin = 0.05 * (high - low) or 0.01
@@ -379,7 +379,7 @@ def seed_chart(returns: dict[int, Floats], iqm: Interval | None) -> str:
         )
         mean = x(float(values.mean()))
         body += _line(mean, y - 9, mean, y + 9, "mean")
-    caption = "A dot a fold: its return. Black: the seed's mean. " + (
+    caption = "A dot a fold: its return. Line: the seed's mean. " + (
         "One seed says nothing of the spread."
         if iqm is None
         else f"Band: interquartile mean of all, {percent(iqm.estimate, 2)} "

@@ -42,7 +42,7 @@ from spy_assets.evaluation.statistics import (
     daily_statistics,
     trade_statistics,
 )
-from spy_assets.models.policy.config import PPOConfig
+from spy_assets.models.policy.config import AgentConfig
 from spy_assets.models.policy.select import Candidate, Selection, Train, as_net, train_and_select
 from spy_assets.models.policy.train import Progress, Stop, Trading, path_digest, train_policy
 from spy_assets.simulator.kernel import Trade
@@ -169,12 +169,6 @@ class FoldResult:
         """The run of the seed that the training window chose."""
         return next(run for run in self.runs if run.strategy == POLICY and run.selected)
 
-    @property
-    def trained_steps(self) -> int:
-        """Environment steps that this process made for the fold, all seeds together."""
-        policies = [candidate.policy for candidate in self.selection.candidates]
-        return sum(policy.timesteps - policy.resumed_at for policy in policies)
-
 
 def training_window(path: MarketPath, fold: Fold) -> MarketPath:
     """Cut the fold's training sessions out of a path that may begin earlier and end later.
@@ -228,7 +222,7 @@ def venue_of(path: MarketPath, fold: Fold, trading: Trading) -> Venue:
 def run_fold(
     path: MarketPath,
     fold: Fold,
-    config: PPOConfig,
+    config: AgentConfig,
     *,
     trading: Trading | None = None,
     filter_of: FilterOf | None = None,

@@ -4,9 +4,8 @@
 the chained account compounds the daily returns of one test after the other. Differences between
 strategies are taken in dollars a session of such an account, paired by session.
 
-**Seeds.** The interquartile mean over all folds and seeds, with the stratified bootstrap of Agarwal et
-al. (2021), *Deep RL at the Edge of the Statistical Precipice*, arXiv:2108.13264: folds are the strata,
-seeds are drawn within each. One seed says nothing about the spread, and gives no interval.
+**Seeds.** Fold returns of every seed, summed up by :mod:`spy_assets.evaluation.seed_spread`: folds are
+the strata, seeds are drawn within each. One seed says nothing about the spread, and gives none.
 
 **Trials.** The best of many configurations looks good by chance. The deflated Sharpe ratio asks whether
 the chained returns are better than the best of so many that know nothing.
@@ -15,7 +14,7 @@ the chained returns are better than the best of so many that know nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -23,14 +22,14 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from spy_assets.errors import ConfigError, DataError
+from spy_assets.evaluation.seed_spread import SeedSpread, seed_spread
 from spy_assets.evaluation.selection_bias import deflated_sharpe
 from spy_assets.evaluation.splits import Fold
 from spy_assets.evaluation.statistics import (
     DailyStatistics,
     Floats,
     Interval,
-    bootstrap_difference,
-    bootstrap_mean,
+    bootstrap_means,
     daily_statistics,
 )
 from spy_assets.evaluation.walk_forward import POLICY, ClosedTrade, WindowRun, selected_runs
@@ -39,7 +38,6 @@ from spy_assets.evaluation.walk_forward import POLICY, ClosedTrade, WindowRun, s
 Outcome = Literal["beats", "not shown to beat", "loses to"]
 
 LEVEL: Final = 0.95
-RESAMPLES: Final = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +162,8 @@ class WalkForwardSummary:
         A line each, in the same order.
     seeds
         A line each, in ascending order.
-    seed_iqm
-        Interquartile mean of fold returns over folds and seeds; None with a single seed.
+    spread
+        Of fold returns over folds and seeds; None with a single seed.
     trials
         Configurations whose out-of-sample result was looked at.
     deflated_sharpe
@@ -179,7 +177,7 @@ class WalkForwardSummary:
     chains: tuple[Chain, ...]
     strategies: tuple[StrategySummary, ...]
     seeds: tuple[SeedSummary, ...]
-    seed_iqm: Interval | None
+    spread: SeedSpread | None
     trials: int
     deflated_sharpe: float | None
     level: float
@@ -213,6 +211,23 @@ class WalkForwardSummary:
                 words += f"; {outcome} {', '.join(names)}"
         return words + "."
 
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, ready for JSON; without equity curves."""
+        return {
+            "verdict": self.verdict,
+            "sentences": self.sentences(),
+            "folds": len(self.folds),
+            "sessions": len(self.chains[0].sessions),
+            "first": self.chains[0].sessions[0].isoformat(),
+            "last": self.chains[0].sessions[-1].isoformat(),
+            "trials": self.trials,
+            "deflated_sharpe": self.deflated_sharpe,
+            "level": self.level,
+            "strategies": [table_columns(row) for row in self.strategies],
+            "seeds": [asdict(row) for row in self.seeds],
+            "spread": None if self.spread is None else asdict(self.spread),
+        }
+
     def sentences(self) -> list[str]:
         """One sentence for each baseline, with the policy's lead and its interval."""
         return [_sentence(row) for row in self.baselines]
@@ -244,14 +259,17 @@ def summarise(
     policy = _chain(runs, POLICY)
     names = dict.fromkeys(run.strategy for run in runs if run.strategy != POLICY)
     chains = (policy, *(_chain(runs, name) for name in names))
+    scores = _fold_returns_by_seed(runs)
+    means, leads = _intervals(chains, level, seed)
     return WalkForwardSummary(
         folds=tuple(run.fold for run in policy.runs),
         chains=chains,
         strategies=tuple(
-            _strategy(chain, None if chain is policy else policy, level, seed) for chain in chains
+            _strategy(chain, mean, lead)
+            for chain, mean, lead in zip(chains, means, leads, strict=True)
         ),
         seeds=_seeds(runs),
-        seed_iqm=seed_iqm(_fold_returns_by_seed(runs), level=level, seed=seed),
+        spread=seed_spread(scores, seed=seed, level=level) if len(scores) > 1 else None,
         trials=trials,
         deflated_sharpe=deflated_sharpe(policy.returns, trials=trials),
         level=level,
@@ -273,7 +291,34 @@ def _chain(runs: Sequence[WindowRun], strategy: str) -> Chain:
     return chain
 
 
-def _strategy(chain: Chain, policy: Chain | None, level: float, seed: int) -> StrategySummary:
+def _intervals(
+    chains: Sequence[Chain], level: float, seed: int
+) -> tuple[list[Interval], list[Interval | None]]:
+    """Each one's mean daily P&L, and the policy's lead over it; the policy, which is first, has none.
+
+    A strategy that lacks folds is compared over those that it has. What is of the same length is
+    resampled together.
+    """
+    policy, others = chains[0], chains[1:]
+    series = [chain.daily_pnl for chain in chains]
+    series += [_shared_pnl(policy, other) - other.daily_pnl for other in others]
+    found: list[Interval | None] = [None] * len(series)
+    for length in sorted({len(values) for values in series}):
+        where = [k for k, values in enumerate(series) if len(values) == length]
+        made = bootstrap_means([series[k] for k in where], seed=seed, level=level)
+        for k, interval in zip(where, made, strict=True):
+            found[k] = interval
+    means = [interval for interval in found[: len(chains)] if interval is not None]
+    return means, [None, *found[len(chains) :]]
+
+
+def _shared_pnl(policy: Chain, other: Chain) -> Floats:
+    """The policy's dollars a session over the folds that the other one has too."""
+    shared = {run.fold.key for run in other.runs}
+    return np.concatenate([run.daily_pnl for run in policy.runs if run.fold.key in shared])
+
+
+def _strategy(chain: Chain, mean: Interval, lead: Interval | None) -> StrategySummary:
     returns, stats = chain.fold_returns, [run.daily for run in chain.runs]
     wins = [trade.pnl > 0 for trade in chain.trades]
     return StrategySummary(
@@ -293,16 +338,9 @@ def _strategy(chain: Chain, policy: Chain | None, level: float, seed: int) -> St
         chained_return=chain.daily.total_return,
         chained_sharpe=chain.daily.sharpe,
         chained_drawdown=chain.daily.max_drawdown,
-        mean_daily=bootstrap_mean(chain.daily_pnl, seed=seed, level=level),
-        lead=None if policy is None else _lead(policy, chain, level, seed),
+        mean_daily=mean,
+        lead=lead,
     )
-
-
-def _lead(policy: Chain, other: Chain, level: float, seed: int) -> Interval:
-    """The policy's lead, over the folds that the other one has too."""
-    shared = {run.fold.key for run in other.runs}
-    ours = [run.daily_pnl for run in policy.runs if run.fold.key in shared]
-    return bootstrap_difference(np.concatenate(ours), other.daily_pnl, seed=seed, level=level)
 
 
 def _by_seed(runs: Iterable[WindowRun]) -> dict[int, list[WindowRun]]:
@@ -332,51 +370,11 @@ def _seeds(runs: Sequence[WindowRun]) -> tuple[SeedSummary, ...]:
 
 
 def _fold_returns_by_seed(runs: Sequence[WindowRun]) -> Floats:
-    """Return of each fold and seed, ``[folds, seeds]``, over the seeds that have every fold."""
+    """Return of each fold and seed, ``[seeds, folds]``, over the seeds that have every fold."""
     by_seed = _by_seed(runs)
     most = max(len(own) for own in by_seed.values())
     full = [own for own in by_seed.values() if len(own) == most]
-    return np.array([[run.daily.total_return for run in own] for own in full]).T
-
-
-def interquartile_mean(values: Floats) -> float:
-    """Mean of the middle half: the lowest and the highest quarter of the values are left out.
-
-    ``floor(n / 4)`` values are cut at either end, as :func:`scipy.stats.trim_mean` does.
-
-    >>> interquartile_mean(np.array([1.0, 2.0, 3.0, 100.0]))
-    2.5
-    """
-    ordered = np.sort(np.ravel(values))
-    cut = len(ordered) // 4
-    return float(ordered[cut : len(ordered) - cut].mean())
-
-
-def seed_iqm(
-    scores: Floats, *, level: float = LEVEL, seed: int = 0, resamples: int = RESAMPLES
-) -> Interval | None:
-    """Interquartile mean over folds and seeds, with its stratified bootstrap interval.
-
-    Parameters
-    ----------
-    scores
-        ``[folds, seeds]``, any unit; seeds are drawn anew within each fold.
-
-    Returns
-    -------
-    Interval or None
-        None where there is a single seed.
-    """
-    folds, seeds = scores.shape
-    if seeds < 2:
-        return None
-    drawn = np.random.default_rng(seed).integers(0, seeds, size=(resamples, folds, seeds))
-    samples = np.take_along_axis(scores[None], drawn, axis=2).reshape(resamples, -1)
-    samples.sort(axis=1)
-    cut = samples.shape[1] // 4
-    means = samples[:, cut : samples.shape[1] - cut].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(interquartile_mean(scores), float(low), float(high), level)
+    return np.array([[run.daily.total_return for run in own] for own in full])
 
 
 @dataclass(frozen=True)

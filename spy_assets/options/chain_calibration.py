@@ -1,7 +1,8 @@
 r"""Surfaces fitted to a real chain by least squares, inside the set without static arbitrage.
 
-Two models. ``"essvi"`` (the better fit, and the default) has three parameters per expiry; ``"ssvi"`` one
-theta per expiry and five parameters for all. Both are searched in coordinates that cannot leave the
+Three models. ``"mixture"`` (the best fit, and the default) has two layers of eSSVI, six parameters per
+expiry (:mod:`spy_assets.options.mixture`); ``"essvi"`` one layer, three per expiry; ``"ssvi"`` one
+theta per expiry and five parameters for all. All are searched in coordinates that cannot leave the
 set, so that nothing has to be mended afterwards:
 
 * eSSVI: the logarithms of both wings' slopes at the first expiry and their increments, which are not
@@ -15,32 +16,32 @@ Residuals are in volatility, weighted with the root of vega (in standard deviati
 :math:`e^{-z^2/4}`) above a floor, so that a mispriced dollar counts about the same at every strike, and
 the wings are still looked at. Errors are reported in volatility points without weights.
 
-What the three parameters cannot do is the far put wing. Seven chains of SPY (2026-07-22 to 31, 37,516
-quotes with a bid of five cents): root mean square error, bias (fit less quote) and median width of the
-quotes in points of volatility, by standard deviations z from the money:
+Seven chains of SPY (2026-07-22 to 31, 37,516 quotes with a bid of five cents): root mean square error
+and bias (fit less quote) of one layer and of two, and median width of the quotes, all in points of
+volatility, by standard deviations z from the money:
 
-========== ====== ===== ===== =====
-z          quotes error bias  width
-========== ====== ===== ===== =====
-below -10     995 13.58 -13.3  0.80
--10 to -6   2,889  7.97  -7.7  0.27
--6 to -4    2,720  3.61  -3.4  0.11
--4 to -3    2,393  1.39  -1.3  0.09
--3 to -2    3,277  0.42  -0.2  0.08
--2 to 2    23,298  0.20   0.1  0.07
-above 2     1,944  1.17  -1.0  0.26
-========== ====== ===== ===== =====
+========== ====== ===== ======= ======= ======== =========
+z          quotes width eSSVI   (bias)  mixture  (bias)
+========== ====== ===== ======= ======= ======== =========
+below -10     939  0.81   13.74  -13.50     0.85      0.35
+-10 to -6   2,854  0.28    8.10   -7.89     0.78     -0.37
+-6 to -4    2,710  0.11    3.72   -3.54     0.83     -0.57
+-4 to -3    2,401  0.09    1.45   -1.32     0.40     -0.22
+-3 to -2    3,269  0.08    0.43   -0.23     0.17      0.01
+-2 to 2    23,488  0.07    0.20    0.06     0.09      0.02
+above 2     1,855  0.26    1.19   -1.04     0.43     -0.31
+========== ====== ===== ======= ======= ======== =========
 
-It is so at all expiries. A smile of SSVI is a hyperbola in total variance, whose wings are straight and
-tied to its curvature at the money; the market's put wing is nearly straight in volatility. More weight
-there only moves the error: with a floor of 0.2 in place of 0.06 all points are met within 2.2 points in
-place of 3.3, but those near the money within 0.71 in place of 0.24, and weights by the inverse of the
-quotes' width do the same.
+A smile of SSVI is a hyperbola in total variance, whose wings are straight and tied to its curvature at
+the money; the market's put wing is nearly straight in volatility, at all expiries. With more weight
+there one layer only moves the error: with a floor of 0.2 in place of 0.06 all points are met within 2.2
+points in place of 3.3, but those near the money within 0.71 in place of 0.24. Two layers meet 28 to 47 %
+of the quotes between bid and ask, one 6 to 7 %; their search takes about 1.5 times as long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
@@ -49,7 +50,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import DataError
+from spy_assets.options._nonnegative import nonnegative_least_squares
 from spy_assets.options.calibration import SmileConstants
+from spy_assets.options.mixture import MixtureSurface, mixed_deviation
 from spy_assets.options.replication import surface_index
 from spy_assets.options.ssvi import (
     MAX_RHO,
@@ -65,7 +68,10 @@ from spy_assets.options.ssvi import (
 )
 
 BoolArray = npt.NDArray[np.bool_]
-Model = Literal["essvi", "ssvi"]
+FittedSurface = MixtureSurface | EssviSurface | SsviSurface
+Model = Literal["mixture", "essvi", "ssvi"]
+#: Weighted residuals and their derivatives (points x parameters), given the levels of all expiries.
+_Model = Callable[["_Points", FloatArray], tuple[FloatArray, FloatArray]]
 
 #: An expiry with fewer usable points says too little about three parameters.
 MIN_POINTS: Final = 6
@@ -80,7 +86,16 @@ _MAX_INCREMENT: Final = 6.0
 _BUTTERFLY_MARGIN: Final = 1e-3
 _PENALTY: Final = 0.1
 _STEPS: Final = 60
+#: Longest step of a logarithm.
+_LONGEST: Final = 3.0
+#: Steps of the two layers free, and of the one before.
+_FREE_STEPS: Final = 4
+_FREE_STEPS_OF_ONE: Final = 6
 _REACH: Final = 6.0
+#: Weight of the wider layer. Of 3, 6, 10, 15, 20 and 30 % the one that meets most of the put wing.
+CRASH_SHARE: Final = 0.10
+#: Where the search of its log a+, log a- and log phi begins, beside the other layer's.
+_CRASH_START: Final = (0.3, 0.8, -1.0)
 #: a+ and a- rise with expiry, phi falls.
 _SIGNS: Final = np.array([1.0, 1.0, -1.0])
 
@@ -134,7 +149,7 @@ class ChainFit:
     ``skipped`` gives the reason by expiry; ``missing`` is the number of rows without a volatility.
     """
 
-    surface: EssviSurface | SsviSurface
+    surface: FittedSurface
     errors: Errors
     by_expiry: dict[float, Errors]
     by_deviation: dict[tuple[float, float], Errors]
@@ -155,7 +170,7 @@ class _Points(NamedTuple):
     keep: npt.NDArray[np.intp]
 
 
-def calibrate_to_chain(quotes: ChainQuotes, model: Model = "essvi") -> ChainFit:
+def calibrate_to_chain(quotes: ChainQuotes, model: Model = "mixture") -> ChainFit:
     """Fit a surface without static arbitrage to a chain.
 
     Raises
@@ -164,8 +179,7 @@ def calibrate_to_chain(quotes: ChainQuotes, model: Model = "essvi") -> ChainFit:
         If the arrays differ in length, or no expiry has enough points on both sides of the money.
     """
     points, skipped = _usable(quotes)
-    free = _free_slices(points)
-    surface = _fit_essvi(points, free) if model == "essvi" else _fit_ssvi(points, free)
+    surface = _FITS[model](points)
     errors, by_expiry, by_deviation = _errors(surface, points, quotes)
     missing = int(np.count_nonzero(~np.isfinite(quotes.iv)))
     return ChainFit(surface, errors, by_expiry, by_deviation, skipped, missing)
@@ -181,7 +195,7 @@ def fit_smile_constants(chains: Sequence[ChainQuotes]) -> SmileConstants:
     days = []
     for quotes in chains:
         points, _ = _usable(quotes)
-        surface = _fit_essvi(points, _free_slices(points))
+        surface = _fit_essvi(points)
         days.append((points, np.array(surface.theta), float(surface_index(surface))))
 
     def constants(x: FloatArray) -> SmileConstants:
@@ -239,16 +253,20 @@ def _usable(quotes: ChainQuotes) -> tuple[_Points, dict[float, str]]:
     ), skipped
 
 
-def _by_wings(
-    points: _Points, log_wings: tuple[FloatArray, FloatArray], log_phi: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Weighted residuals and their derivatives (points x 3) by log a+, log a- and log phi.
+class _Wings(NamedTuple):
+    """Volatilities of the points, and their derivatives (points x 3) by log a+, log a- and log phi."""
+
+    vol: FloatArray
+    columns: FloatArray
+
+
+def _wings_volatility(points: _Points, level: FloatArray) -> _Wings:
+    """Volatilities of eSSVI smiles, given log a+, log a- and log phi (3 x expiries).
 
     In wings, w = (psi + c u + Q) / (2 phi) with c = (a+ - a-)/2, u = phi k and
     Q^2 = psi^2 (1 + u^2) + 2 psi c u.
     """
-    at = points.slice_of
-    up, down, phi = (np.exp(x)[at] for x in (*log_wings, log_phi))
+    up, down, phi = np.exp(level)[:, points.slice_of]
     psi, lean, u = 0.5 * (up + down), 0.5 * (up - down), phi * points.k
     # Both are positive but for rounding, which shows where one wing is all but flat.
     root = np.sqrt(np.maximum(psi * (psi * (1.0 + u * u) + 2.0 * lean * u), (1e-9 * psi) ** 2))
@@ -257,7 +275,6 @@ def _by_wings(
     by_lean = u + psi * u / root
     by_u = lean + psi * (psi * u + lean) / root
     vol = np.sqrt(w / points.years)
-    scale = points.weights / (2.0 * vol * points.years)
     columns = np.stack(
         [
             up * 0.5 * (by_psi + by_lean) / (2.0 * phi),
@@ -266,34 +283,81 @@ def _by_wings(
         ],
         axis=1,
     )
-    return (vol - points.iv) * points.weights, columns * scale[:, None]
+    return _Wings(vol, columns / (2.0 * vol * points.years)[:, None])
 
 
-def _free_slices(points: _Points) -> FloatArray:
-    """Log a+, log a- and log phi (3 x expiries) of each expiry alone, calendars disregarded.
+def _by_wings(points: _Points, level: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weighted residuals of one layer and their derivatives (points x 3)."""
+    found = _wings_volatility(points, level)
+    weights = points.weights
+    return (found.vol - points.iv) * weights, found.columns * weights[:, None]
 
-    Levenberg-Marquardt for all expiries at once: their normal equations are 3 x 3 blocks.
+
+def _by_both_wings(points: _Points, level: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weighted residuals of both layers together and their derivatives (points x 6).
+
+    A price is the sum of the layers' prices, so that a layer's volatility moves the whole's by the
+    ratio of its vega.
     """
+    root = np.sqrt(points.years)
+    shares = (1.0 - CRASH_SHARE, CRASH_SHARE)
+    layers = [_wings_volatility(points, level[:3]), _wings_volatility(points, level[3:])]
+    total = mixed_deviation(
+        points.k, [(share, one.vol * root) for share, one in zip(shares, layers, strict=True)]
+    )
+    vega = _log_vega(points.k, total)
+    columns = [
+        one.columns * (share * np.exp(_log_vega(points.k, one.vol * root) - vega))[:, None]
+        for share, one in zip(shares, layers, strict=True)
+    ]
+    weights = points.weights
+    return (
+        (total / root - points.iv) * weights,
+        np.concatenate(columns, axis=1) * weights[:, None],
+    )
+
+
+def _log_vega(k: FloatArray, deviation: FloatArray) -> FloatArray:
+    """Of a price per unit of the forward, by the deviation of the log price, but for a constant."""
+    return np.asarray(-0.5 * (k / deviation - 0.5 * deviation) ** 2, dtype=np.float64)
+
+
+def _free_slices(points: _Points, steps: int = _STEPS) -> FloatArray:
+    """Log a+, log a- and log phi (3 x expiries) of each expiry alone, calendars disregarded."""
     theta = points.atm
     psi = np.sqrt(theta)
-    x = np.log(np.stack([0.4 * psi, 1.6 * psi, psi / theta]))
+    start = np.log(np.stack([0.4 * psi, 1.6 * psi, psi / theta]))
+    return _free(points, _by_wings, start, steps)
+
+
+def _free(points: _Points, model: _Model, start: FloatArray, steps: int) -> FloatArray:
+    """Levels (parameters x expiries) of each expiry alone, after so many steps at most.
+
+    Levenberg-Marquardt for all expiries at once: their normal equations are small blocks.
+    """
+    x, (size, count) = start, start.shape
     # Quotes that no smile fits would otherwise drive a wing to zero or beyond all slopes.
-    low, high = x - _REACH, np.minimum(x + _REACH, np.log([[4.0], [4.0], [np.inf]]))
-    count = theta.size
+    top = np.tile(np.log([[4.0], [4.0], [np.inf]]), (size // 3, 1))
+    low, high = x - _REACH, np.minimum(x + _REACH, top)
     damping = np.full(count, 1e-2)
-    cost = _slice_sums(points, _by_wings(points, (x[0], x[1]), x[2])[0] ** 2)
-    for _ in range(60):
-        residuals, jacobian = _by_wings(points, (x[0], x[1]), x[2])
+    residuals, jacobian = model(points, x)
+    cost = _slice_sums(points, residuals**2)
+    for _ in range(steps):
         normal, gradient = _normal_equations(points, residuals, jacobian)
         diagonal = np.einsum("nii->ni", normal)
         ridge = damping[:, None] * diagonal + 1e-12 * (1.0 + diagonal.max(axis=1, keepdims=True))
-        step = np.linalg.solve(normal + ridge[:, :, None] * np.eye(3), gradient[:, :, None])[..., 0]
+        blocks = normal + ridge[:, :, None] * np.eye(size)
+        step = np.linalg.solve(blocks, gradient[:, :, None])[..., 0]
         trial = np.clip(x - np.clip(step, -1.0, 1.0).T, low, high)
-        tried = _slice_sums(points, _by_wings(points, (trial[0], trial[1]), trial[2])[0] ** 2)
-        better = tried < cost
-        gain = np.where(better, cost - tried, 0.0)
+        tried, slopes = model(points, trial)
+        sums = _slice_sums(points, tried**2)
+        better = sums < cost
+        gain = np.where(better, cost - sums, 0.0)
         x = np.where(better, trial, x)
-        cost = np.where(better, tried, cost)
+        cost = np.where(better, sums, cost)
+        rows = better[points.slice_of]
+        residuals = np.where(rows, tried, residuals)
+        jacobian = np.where(rows[:, None], slopes, jacobian)
         damping = np.where(better, damping * 0.3, damping * 4.0)
         if np.all((gain <= 1e-10 * cost) & (better | (damping > 1e6))):
             break
@@ -306,67 +370,94 @@ def _slice_sums(points: _Points, values: FloatArray) -> FloatArray:
     )
 
 
-def _fit_essvi(points: _Points, free: FloatArray) -> EssviSurface:
-    """Start from the free fits made monotone, then search all expiries together.
+def _fit_essvi(points: _Points) -> EssviSurface:
+    """One layer."""
+    return _surface(points, _monotone_fit(points, _by_wings, _free_slices(points), 1e-7))
+
+
+def _fit_mixture(points: _Points) -> MixtureSurface:
+    """Two layers: from the one that fits best and a wider one, a few steps free, then together.
+
+    Six parameters per expiry say more than the points do; free for longer, expiries would leave each
+    other, and the search for layers without calendar arbitrage would begin farther away.
+    """
+    one = _free_slices(points, _FREE_STEPS_OF_ONE)
+    start = np.concatenate([one, one + np.array(_CRASH_START)[:, None]])
+    free = _free(points, _by_both_wings, start, _FREE_STEPS)
+    both = _monotone_fit(points, _by_both_wings, free, 0.1)
+    return MixtureSurface(_surface(points, both[:3]), _surface(points, both[3:]), CRASH_SHARE)
+
+
+def _surface(points: _Points, level: FloatArray) -> EssviSurface:
+    return EssviSurface.projected(points.expiries, *from_wings(*np.exp(level)))
+
+
+def _monotone_fit(points: _Points, model: _Model, free: FloatArray, tolerance: float) -> FloatArray:
+    """Levels without calendar arbitrage: the free ones made monotone, then searched together.
 
     Levenberg-Marquardt with bounds: each step is a least-squares problem with increments that are
-    not negative. What the points say about an expiry enters through the root of its 3 x 3 normal
-    matrix, so that a step costs the same for any number of points.
+    not negative. What the points say about an expiry enters through the root of its small normal
+    matrix, so that a step costs the same for any number of points. It ends with a step that gains
+    less than this share of the cost.
     """
-    start = np.stack([_monotone(sign * row) for sign, row in zip(_SIGNS, free, strict=True)])
+    start = np.stack([_monotone(sign * row) for sign, row in zip(_signs(free), free, strict=True)])
     first, rest = start[:, :1], np.clip(np.diff(start, axis=1), 1e-9, _MAX_INCREMENT)
     x = np.concatenate([first, rest], axis=1)
-    damping, cost = 1e-3, _total_cost(points, x)
+    found = model(points, _levels(x))
+    damping, cost = 1e-3, _cost(x, found[0])
     for _ in range(_STEPS):
-        trial = x + _step(points, x, damping)
-        tried = _total_cost(points, trial)
-        if tried < cost:
-            gain, x, cost, damping = cost - tried, trial, tried, max(0.2 * damping, 1e-9)
-            if gain < 1e-7 * cost:
+        step = _step(points, found, x, damping)
+        # Shortened as a whole it stays in the set.
+        trial = x + step * min(1.0, _LONGEST / float(np.abs(_levels(step)).max()))
+        tried = model(points, _levels(trial))
+        new = _cost(trial, tried[0])
+        if new < cost:
+            gain, x, found, damping = cost - new, trial, tried, max(0.2 * damping, 1e-9)
+            cost = new
+            if gain < tolerance * cost:
                 break
         else:
             damping *= 10.0
             if damping > 1e6:
                 break
-    up, down, phi = np.exp(_levels(x))
-    return EssviSurface.projected(points.expiries, *from_wings(up, down, phi))
+    return _levels(x)
+
+
+def _signs(levels: FloatArray) -> FloatArray:
+    return np.tile(_SIGNS, len(levels) // 3)
 
 
 def _levels(x: FloatArray) -> FloatArray:
-    """Log a+, log a- and log phi (3 x expiries) of the first values and increments."""
-    return np.asarray(np.cumsum(x, axis=1) * _SIGNS[:, None], dtype=np.float64)
+    """Logarithms of the slopes and of phi (parameters x expiries) of first values and increments."""
+    return np.asarray(np.cumsum(x, axis=1) * _signs(x)[:, None], dtype=np.float64)
 
 
-def _total_cost(points: _Points, x: FloatArray) -> float:
-    level = _levels(x)
-    residuals = _by_wings(points, (level[0], level[1]), level[2])[0]
-    return float(np.sum(residuals**2) + np.sum(_butterfly_penalty(level)[0] ** 2))
+def _cost(x: FloatArray, residuals: FloatArray) -> float:
+    return float(np.sum(residuals**2) + np.sum(_butterfly_penalty(_levels(x))[0] ** 2))
 
 
-def _step(points: _Points, x: FloatArray, damping: float) -> FloatArray:
+def _step(
+    points: _Points, found: tuple[FloatArray, FloatArray], x: FloatArray, damping: float
+) -> FloatArray:
     """Best change of the increments under the damping that leaves none of them negative."""
-    from scipy.optimize import nnls
-
-    level, count = _levels(x), x.shape[1]
-    residuals, jacobian = _by_wings(points, (level[0], level[1]), level[2])
-    normal, gradient = _normal_equations(points, residuals, jacobian)
-    normal += 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(3)
+    level, (size, count) = _levels(x), x.shape
+    normal, gradient = _normal_equations(points, *found)
+    normal += 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(size)
     roots = np.linalg.cholesky(normal)
     target = np.linalg.solve(roots, gradient[:, :, None])[..., 0]
     # Increment j of a parameter moves the expiries from j on.
-    moves = np.tril(np.ones((count, count)))[:, None, :, None] * _SIGNS
-    blocks = np.einsum("ipq,ijq->ipqj", roots.transpose(0, 2, 1), moves[:, 0]).reshape(
-        3 * count, -1
-    )
+    moves = np.tril(np.ones((count, count)))[:, :, None] * _signs(x)
+    blocks = np.einsum("ipq,ijq->ipqj", roots.transpose(0, 2, 1), moves)
     excess, slopes = _butterfly_penalty(level)
-    caps = np.einsum("qi,ijq->iqj", slopes, moves[:, 0]).reshape(count, -1)
-    matrix = np.concatenate([blocks, caps])
-    wanted = -np.concatenate([target.ravel(), excess])
+    caps = np.einsum("lqi,ijq->liqj", slopes, moves)
+    matrix = np.concatenate([blocks.reshape(size * count, -1), caps.reshape(excess.size, -1)])
+    wanted = -np.concatenate([target.ravel(), excess.ravel()])
     ridge = np.sqrt(damping * np.sum(matrix**2, axis=0) + 1e-14)
-    low = np.concatenate([np.full((3, 1), -_MAX_INCREMENT), -x[:, 1:]], axis=1).ravel()
+    low = np.concatenate([np.full((size, 1), -_MAX_INCREMENT), -x[:, 1:]], axis=1).ravel()
     system = np.concatenate([matrix, np.diag(ridge)])
-    step, _ = nnls(system, np.concatenate([wanted, np.zeros(ridge.size)]) - system @ low)
-    return np.asarray((step + low).reshape(3, count), dtype=np.float64)
+    aim = np.concatenate([wanted, np.zeros(ridge.size)]) - system @ low
+    step = nonnegative_least_squares(system, aim) + low
+    return np.asarray(step.reshape(size, count), dtype=np.float64)
 
 
 def _normal_equations(
@@ -382,15 +473,21 @@ def _normal_equations(
 
 
 def _butterfly_penalty(level: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """How far each expiry is beyond the butterfly caps, and the derivatives by the three levels."""
-    wing = np.maximum(level[0], level[1])
-    both = np.log(4.0) - _BUTTERFLY_MARGIN
-    curvature, steep = wing + level[2] - both, wing - both
+    """How far each layer's expiries are beyond the butterfly caps, and the derivatives by the levels.
+
+    Shapes: layers x expiries, and layers x parameters x expiries.
+    """
+    layers = level.reshape(-1, 3, level.shape[1])
+    up, down, phi = layers.transpose(1, 0, 2)
+    wing, both = np.maximum(up, down), np.log(4.0) - _BUTTERFLY_MARGIN
+    curvature, steep = wing + phi - both, wing - both
     excess = _PENALTY * (np.maximum(curvature, 0.0) + np.maximum(steep, 0.0))
     active = _PENALTY * ((curvature > 0.0).astype(np.float64) + (steep > 0.0))
-    upper = (level[0] >= level[1]).astype(np.float64)
+    upper = (up >= down).astype(np.float64)
     by_phi = _PENALTY * (curvature > 0.0)
-    return excess, np.stack([active * upper, active * (1.0 - upper), by_phi])
+    parts = np.stack([active * upper, active * (1.0 - upper), by_phi], axis=1)
+    slopes = np.einsum("lm,lqi->lmqi", np.eye(len(layers)), parts)
+    return excess, slopes.reshape(len(layers), *level.shape)
 
 
 def _monotone(values: FloatArray) -> FloatArray:
@@ -400,11 +497,11 @@ def _monotone(values: FloatArray) -> FloatArray:
     return np.asarray(isotonic_regression(values).x, dtype=np.float64)
 
 
-def _fit_ssvi(points: _Points, free: FloatArray) -> SsviSurface:
+def _fit_ssvi(points: _Points) -> SsviSurface:
     """Search shape and thetas together, from the typical shape of the free fits."""
     from scipy.optimize import least_squares
 
-    up, down, phi = np.exp(free)
+    up, down, phi = np.exp(_free_slices(points))
     psi = 0.5 * (up + down)
     theta = np.exp(_monotone(np.log(psi / phi)))
     eta = np.median(psi / np.sqrt(theta))
@@ -440,8 +537,15 @@ def _ssvi_residuals(points: _Points, shape: SsviShape, theta: FloatArray) -> Flo
     return np.asarray((vol - points.iv) * points.weights, dtype=np.float64)
 
 
+_FITS: Final[dict[Model, Callable[[_Points], FittedSurface]]] = {
+    "mixture": _fit_mixture,
+    "essvi": _fit_essvi,
+    "ssvi": _fit_ssvi,
+}
+
+
 def _errors(
-    surface: EssviSurface | SsviSurface, points: _Points, quotes: ChainQuotes
+    surface: FittedSurface, points: _Points, quotes: ChainQuotes
 ) -> tuple[Errors, dict[float, Errors], dict[tuple[float, float], Errors]]:
     fitted = surface.iv(points.k, points.years)
     error = 100.0 * (fitted - points.iv)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from spy_assets.errors import DataError
 from spy_assets.options.black_scholes import price
 from spy_assets.options.contracts import MULTIPLIER
-from spy_assets.options.ssvi import FloatArray, Surface, total_variance
+from spy_assets.options.ssvi import FloatArray, Surface
 from spy_assets.options.structures import Leg, payoff_at_expiry, risk_profile
 
 if TYPE_CHECKING:
@@ -110,13 +110,13 @@ def smile_chart(
     surface: Surface, years: float, *, title: str, market: MarketSmile | None = None
 ) -> Chart:
     """Fit of one expiry beside the quotes; puts below the money, calls above it."""
-    atm = float(np.sqrt(surface.smile(years).theta))
+    atm = float(np.sqrt(surface.total_variance(0.0, years)))
     quoted = np.asarray(market.k, dtype=np.float64) if market else np.array([-3.0, 2.0]) * atm
     if quoted.size == 0:
         raise DataError(f"no quotes to show at {years!r} years", hint="leave the market out")
     low, high = float(np.min(quoted)) - 0.2 * atm, float(np.max(quoted)) + 0.2 * atm
     k = np.linspace(low, high, 241)
-    fit = 100.0 * np.sqrt(total_variance(k, surface.smile(years)) / years)
+    fit = 100.0 * surface.iv(k, years)
     dots = () if market is None else _market_dots(market, quoted)
     return Chart(
         title,
@@ -159,14 +159,13 @@ def term_chart(
     indices
         Name, days and points of each published index.
     """
-    from spy_assets.options.replication import log_contract_of_smile
+    from spy_assets.options.replication import variance_swap
 
     days = np.geomspace(1.0, longest * _YEAR_DAYS, 160)
     years = days / _YEAR_DAYS
-    smile = surface.smile(years)
-    swap = 100.0 * np.sqrt(log_contract_of_smile(smile) / years)
+    swap = 100.0 * np.sqrt(variance_swap(surface, years) / years)
     lines = (
-        Line("at the money", days, 100.0 * np.sqrt(smile.theta / years), COLOURS[0]),
+        Line("at the money", days, 100.0 * surface.iv(0.0, years), COLOURS[0]),
         Line("of all strikes (VIX formula)", days, swap, COLOURS[1], dash=True),
     )
     dots = tuple(
@@ -186,9 +185,8 @@ def surface_grid(
     days = np.geomspace(1.0, longest * _YEAR_DAYS, 36)
     deviations = np.linspace(-3.0, 2.0, 31)
     years = days[:, None] / _YEAR_DAYS
-    smile = surface.smile(years)
-    iv = np.sqrt(total_variance(deviations * np.sqrt(smile.theta), smile) / years)
-    points = np.asarray(100.0 * iv, dtype=np.float64)
+    k = deviations * np.sqrt(surface.total_variance(0.0, years))
+    points = np.asarray(100.0 * surface.iv(k, years), dtype=np.float64)
     dots = () if quotes is None else _surface_dots(surface, quotes, deviations, days)
     return SurfaceGrid(title, deviations, days, points, dots)
 
@@ -196,7 +194,7 @@ def surface_grid(
 def _surface_dots(
     surface: Surface, quotes: ChainQuotes, deviations: FloatArray, days: FloatArray
 ) -> tuple[SurfaceDots, ...]:
-    z = quotes.k / np.sqrt(surface.smile(quotes.years).theta)
+    z = quotes.k / np.sqrt(surface.total_variance(0.0, quotes.years))
     when = quotes.years * _YEAR_DAYS
     shown = np.isfinite(quotes.iv) & (z >= deviations[0]) & (z <= deviations[-1])
     shown &= (when >= days[0]) & (when <= days[-1] * (1.0 + 1e-9))
@@ -299,8 +297,8 @@ def _pricing(market: PayoffMarket, years: float) -> Callable[..., FloatArray]:
     from spy_assets.options import american
 
     gone = market.years - years
-    left = [each._replace(ex_years=each.ex_years - gone) for each in market.dividends]
-    seen = [each for each in left if 0.0 < each.ex_years <= years]
+    coming = [each._replace(ex_years=each.ex_years - gone) for each in market.dividends]
+    seen = [each for each in coming if 0.0 < each.ex_years <= years]
     if not market.american:
         worth = sum(each.cash * float(np.exp(-market.rate * each.ex_years)) for each in seen)
         # A spot below what it will pay is out of the model: there the rest is taken as nothing.

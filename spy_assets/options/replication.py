@@ -279,4 +279,16 @@ def strip_of_smile(smile: Smile, strikes: FloatArray, forward: float) -> FloatAr
 def surface_index(surface: Surface, days: npt.ArrayLike = _VIX_DAYS) -> FloatArray:
     """Return the surface's own VIX, in points: all strikes, at exactly this many days."""
     years = np.asarray(days, dtype=np.float64) / _YEAR_DAYS
-    return np.asarray(100.0 * np.sqrt(log_contract(surface.smile(years)) / years), np.float64)
+    total = sum(share * log_contract(smile) for share, smile in surface.layers(years))
+    return np.asarray(100.0 * np.sqrt(total / years), np.float64)
+
+
+def variance_swap(surface: Surface, years: npt.ArrayLike) -> FloatArray:
+    """Total variance of all strikes at these times, as :func:`log_contract_of_smile`.
+
+    The log contract is a sum of option prices, so that of a surface is the sum of its layers'.
+    """
+    return np.asarray(
+        sum(share * log_contract_of_smile(smile) for share, smile in surface.layers(years)),
+        dtype=np.float64,
+    )

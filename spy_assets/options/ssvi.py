@@ -68,11 +68,29 @@ class Smile(NamedTuple):
     psi: FloatArray
 
 
-class Surface(Protocol):
-    """What the checks, the replication and the pictures ask of a surface."""
+class Layer(NamedTuple):
+    """A part of a surface's prices: its weight, and the smiles at the times asked for."""
 
-    def smile(self, years: npt.ArrayLike) -> Smile:
-        """Return the parameters at these times."""
+    share: float
+    smile: Smile
+
+
+class Surface(Protocol):
+    """What the checks, the replication and the pictures ask of a surface.
+
+    Its price is the weighted sum of its layers' prices; the weights add to 1 and do not depend on time.
+    """
+
+    def layers(self, years: npt.ArrayLike) -> tuple[Layer, ...]:
+        """Weights and smiles at these times."""
+        ...
+
+    def total_variance(self, k: npt.ArrayLike, years: npt.ArrayLike) -> FloatArray:
+        """Total implied variance at log-moneyness ``k = ln(K/F)``; arguments broadcast."""
+        ...
+
+    def iv(self, k: npt.ArrayLike, years: npt.ArrayLike) -> FloatArray:
+        """Implied volatility as a decimal at log-moneyness ``k``; arguments broadcast."""
         ...
 
 
@@ -169,7 +187,14 @@ def broken_conditions(smile: Smile, *, tolerance: float = 1e-9) -> list[str]:
     return [name for name, broken in found.items() if broken]
 
 
-def _check_years(years: npt.ArrayLike) -> FloatArray:
+def check_years(years: npt.ArrayLike) -> FloatArray:
+    """Times as an array.
+
+    Raises
+    ------
+    DataError
+        If one is not positive and finite.
+    """
     t = np.asarray(years, dtype=np.float64)
     bad = ~(np.isfinite(t) & (t > 0.0))
     if np.any(bad):
@@ -328,7 +353,7 @@ class ThetaTerm:
         DataError
             If a time is not positive.
         """
-        t = _check_years(years)
+        t = check_years(years)
         inside = np.interp(t, (0.0, *self.years), (0.0, *self.theta))
         return np.asarray(inside + self.tail * np.maximum(t - self.years[-1], 0.0), np.float64)
 
@@ -342,6 +367,10 @@ class _Volatility(ABC):
     def smile(self, years: npt.ArrayLike) -> Smile:
         """Return the parameters at these times."""
 
+    def layers(self, years: npt.ArrayLike) -> tuple[Layer, ...]:
+        """One layer: the surface's own smiles."""
+        return (Layer(1.0, self.smile(years)),)
+
     def total_variance(self, k: npt.ArrayLike, years: npt.ArrayLike) -> FloatArray:
         """Total implied variance at log-moneyness ``k = ln(K/F)``; arguments broadcast."""
         return total_variance(k, self.smile(years))
@@ -354,7 +383,7 @@ class _Volatility(ABC):
         DataError
             If a time is not positive and finite.
         """
-        t = _check_years(years)
+        t = check_years(years)
         return np.asarray(np.sqrt(total_variance(k, self.smile(t)) / t), dtype=np.float64)
 
     def durrleman(self, k: npt.ArrayLike, years: npt.ArrayLike) -> FloatArray:
@@ -420,7 +449,7 @@ class EssviSurface(_Volatility):
         tail
             As the attribute; None keeps the forward variance between the last two expiries.
         """
-        t = np.atleast_1d(_check_years(years))
+        t = np.atleast_1d(check_years(years))
         smile = project(theta, rho, psi)
         if t.size != smile.theta.size or np.any(np.diff(t) <= 0.0):
             raise DataError(
@@ -438,7 +467,7 @@ class EssviSurface(_Volatility):
 
     def smile(self, years: npt.ArrayLike) -> Smile:
         """Return the parameters at these times."""
-        t = _check_years(years)
+        t = check_years(years)
         nodes = np.array(self.years)
         own = Smile(np.array(self.theta), np.array(self.rho), np.array(self.psi))
         theta = np.interp(t, np.append(0.0, nodes), np.append(0.0, own.theta))

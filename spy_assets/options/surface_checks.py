@@ -14,6 +14,7 @@ exactly and a put far below the money keeps the digits that the call has lost.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.options.replication import otm_price
-from spy_assets.options.ssvi import FloatArray, Smile, Surface, durrleman, total_variance
+from spy_assets.options.ssvi import (
+    FloatArray,
+    Layer,
+    Smile,
+    Surface,
+    durrleman,
+    total_variance,
+)
 
 #: What rounding may make of a zero: prices are sums of numbers up to 1, of 2e-16 each.
 PRICE_TOLERANCE: Final = 1e-14
@@ -43,7 +51,7 @@ class ArbitrageReport:
     checked
         Comparisons made.
     density, vertical, butterfly, calendar, bounds
-        Violations beyond rounding.
+        Violations beyond rounding; of the density those of each layer.
     worst
         Size of the worst one, in units of the forward (of g for the density); 0 without any.
     """
@@ -72,7 +80,7 @@ def check_surface(
     Parameters
     ----------
     surface
-        Anything with a smile per expiry.
+        Anything whose prices are those of smiles.
     years
         Expiries in rising order.
     k
@@ -81,14 +89,15 @@ def check_surface(
         calendars.
     """
     t = np.atleast_1d(np.asarray(years, dtype=np.float64))
-    flat = surface.smile(t)
-    smile = Smile(flat.theta[:, None], flat.rho[:, None], flat.psi[:, None])
-    own = _own_grid(smile) if k is None else np.broadcast_to(np.asarray(k), (t.size, np.size(k)))
-    common = _common_grid(smile) if k is None else np.asarray(k, dtype=np.float64)
+    layers = [Layer(share, _column(smile)) for share, smile in surface.layers(t)]
+    theta = np.asarray(sum(share * smile.theta for share, smile in layers), dtype=np.float64)
+    own = _own_grid(theta) if k is None else np.broadcast_to(np.asarray(k), (t.size, np.size(k)))
+    common = _common_grid(theta) if k is None else np.asarray(k, dtype=np.float64)
+    density = np.concatenate([durrleman(own, smile) for _, smile in layers])
     finds = {
-        "density": _below(durrleman(own, smile), DENSITY_TOLERANCE),
-        **_strike_checks(own, smile),
-        "calendar": _calendar(common, smile),
+        "density": _below(density, DENSITY_TOLERANCE),
+        **_strike_checks(own, _price(own, layers)),
+        "calendar": _below(np.diff(_price(common, layers), axis=0), PRICE_TOLERANCE),
     }
     sizes = [find[0].size for find in finds.values()]
     worst = [float(np.max(find[0], initial=0.0)) for find in finds.values()]
@@ -98,15 +107,25 @@ def check_surface(
     )
 
 
-def _own_grid(smile: Smile) -> FloatArray:
-    reach = np.minimum(_DEVIATIONS * np.sqrt(smile.theta), _FARTHEST)
+def _column(smile: Smile) -> Smile:
+    return Smile(smile.theta[:, None], smile.rho[:, None], smile.psi[:, None])
+
+
+def _price(k: FloatArray, layers: Sequence[Layer]) -> FloatArray:
+    """Undiscounted prices out of the money, per unit of the forward."""
+    prices = [share * otm_price(k, total_variance(k, smile)) for share, smile in layers]
+    return np.asarray(sum(prices), dtype=np.float64)
+
+
+def _own_grid(theta: FloatArray) -> FloatArray:
+    reach = np.minimum(_DEVIATIONS * np.sqrt(theta), _FARTHEST)
     return np.asarray(reach * np.linspace(-1.0, 1.0, _POINTS), dtype=np.float64)
 
 
-def _common_grid(smile: Smile) -> FloatArray:
+def _common_grid(theta: FloatArray) -> FloatArray:
     """Strikes dense in the middle of the shortest expiry and as far out as the longest needs."""
-    near = float(np.sqrt(smile.theta.min()))
-    far = min(_DEVIATIONS * float(np.sqrt(smile.theta.max())), _FARTHEST)
+    near = float(np.sqrt(theta.min()))
+    far = min(_DEVIATIONS * float(np.sqrt(theta.max())), _FARTHEST)
     top = np.arcsinh(far / near)
     return np.asarray(near * np.sinh(np.linspace(-top, top, _POINTS)), dtype=np.float64)
 
@@ -116,12 +135,12 @@ def _below(values: FloatArray, tolerance: float) -> tuple[FloatArray, float]:
     return np.maximum(-values, 0.0), tolerance
 
 
-def _strike_checks(k: FloatArray, smile: Smile) -> dict[str, tuple[FloatArray, float]]:
+def _strike_checks(k: FloatArray, price: FloatArray) -> dict[str, tuple[FloatArray, float]]:
     """Verticals, butterflies and bounds of each expiry, over its strikes.
 
     Puts below the money and calls above it; where three strikes reach across, the calls are used.
     """
-    price, strike = otm_price(k, total_variance(k, smile)), np.exp(k)
+    strike = np.exp(k)
     put = np.where(k < 0.0, price, price - 1.0 + strike)
     call = np.where(k < 0.0, price + 1.0 - strike, price)
     steps = np.diff(strike, axis=-1)
@@ -139,8 +158,3 @@ def _strike_checks(k: FloatArray, smile: Smile) -> dict[str, tuple[FloatArray, f
         "butterfly": _below(bend * width, PRICE_TOLERANCE),
         "bounds": _below(np.minimum(price, limit - price), PRICE_TOLERANCE),
     }
-
-
-def _calendar(k: FloatArray, smile: Smile) -> tuple[FloatArray, float]:
-    price = otm_price(k, total_variance(k, smile))
-    return _below(np.diff(price, axis=0), PRICE_TOLERANCE)

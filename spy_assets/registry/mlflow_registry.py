@@ -141,7 +141,7 @@ class Registry:
         return logged
 
     def flush_spool(self, registered: Registered | None = None) -> list[LoggedTraining]:
-        """Register everything that was kept on disk, oldest first.
+        """Register everything of this model that was kept on disk, oldest first.
 
         ``registered`` is called for each before it is forgotten here: if the process dies in between,
         the next flush finds it again.
@@ -154,6 +154,8 @@ class Registry:
         done = []
         for path in self.spool.pending():
             record = self.spool.read(path)
+            if record.registered_name != self.name:
+                continue
             done.append(self._publish(record))
             if registered is not None:
                 registered(record, done[-1])

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from spy_assets.errors import DataError
 from spy_assets.sessions import next_session, require_aware, session_close
 from spy_assets.signals.contract import Signal
+from spy_assets.simulator.chain_fills import quote_kind_of
 from spy_assets.simulator.kernel import Fill, Trade
 
 RuleLabel = Literal["profitable", "loss", "undecided"]
@@ -106,6 +107,7 @@ def outcome_row(signal: Signal, trade: Trade, *, source: str) -> dict[str, Any]:
         "pnl": trade.pnl,
         "pnl_pct": trade.pnl_pct,
         "costs": trade.costs,
+        "quote_kind": quote_kind_of(trade.fills),
         "holding_sessions": trade.holding_sessions,
         "was_profitable": trade.pnl > 0,
         "rule_label": rule_label(trade.structure, trade.spot_entry, trade.spot_exit),

@@ -41,7 +41,8 @@ from spy_assets.signals.champion import Champion, champion_effective_at
 from spy_assets.signals.contract import MarketView, Signal
 from spy_assets.signals.risk import AccountState, Conditions, Watermark
 from spy_assets.simulator.actions import HOLD, N_ACTIONS
-from spy_assets.simulator.book import DailyConfig
+from spy_assets.simulator.book import DailyConfig, PathBook
+from spy_assets.simulator.chain_fills import ChainFills, QuotedBook
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.market_path import MarketPath
 
@@ -94,6 +95,7 @@ class PaperSetup:
 
     ``cleared`` are the sessions from whose close on a person has let entries be made again after a
     drawdown halt; ``calibrate_from`` is the number of closed trades that calibrate the confidence.
+    ``chains`` are real quotes that take the place of the surface where they are of a fill's moment.
     """
 
     symbol: str
@@ -103,6 +105,7 @@ class PaperSetup:
     config: DailyConfig = field(default_factory=DailyConfig)
     cleared: tuple[date, ...] = ()
     calibrate_from: int = MIN_TRADES
+    chains: ChainFills | None = None
 
     def digest(self, purge_sessions: int) -> str:
         """Sixteen hex digits of a SHA-256 over all settings that decide with the model."""
@@ -133,14 +136,20 @@ class PaperAccount:
             setup.desk.costs,
             setup.desk.rules,
             setup.capital,
-            config=replace(setup.config, sizing=self._size),
             close_at_end=False,
+            book=self._book(setup),
         )
         self.mark = Watermark(setup.capital)
         self._cleared = frozenset(setup.cleared)
         self._calibrate_from = setup.calibrate_from
         self._equity = [setup.capital]
         self._decisions: list[Decision] = []
+
+    def _book(self, setup: PaperSetup) -> PathBook:
+        config, costs = replace(setup.config, sizing=self._size), setup.desk.costs
+        if setup.chains is None:
+            return PathBook(self.path, costs, config)
+        return QuotedBook(self.path, costs, config, setup.chains)
 
     def decide(self, action: int, size: int) -> None:
         """Queue the decision of the present session and walk to the next, if there is one."""

@@ -8,7 +8,8 @@ that it must equal is :mod:`spy_assets.simulator._chain_twin`. What happens at a
    was decided one snapshot before;
 3. open positions are marked at mid, or keep their mark if a leg has no quote;
 4. short calls are assigned at the last snapshot before an ex-date, if the dividend exceeds what is left
-   of their time value;
+   of their time value: shares are delivered at the strike and covered at that snapshot's spot, which
+   still has the dividend in it, and the other legs are traded back;
 5. the exit rules are asked of every position that was opened before;
 6. an entry is decided.
 
@@ -37,7 +38,10 @@ DAY_US = 86_400_000_000
 #: How a leg finds its strike: by absolute delta, from the strike at the money, from another leg's.
 BY_DELTA, FROM_MIDDLE, FROM_LEG = 0, 1, 2
 #: Kinds of exit rules (:mod:`spy_assets.simulator.exits`).
-STOP_LOSS, PROFIT_TARGET, SPOT_MOVE, MAX_HOLD = 0, 1, 2, 3
+(
+    STOP_LOSS, CREDIT_STOP, PROFIT_TARGET, TRAILING_STOP, SPOT_MOVE, MAX_HOLD, TIME_STOP, NEAR_EXPIRY,
+    MODEL_EXIT,
+) = range(9)  # fmt: skip
 
 #: What became of an entry; 0 where none was looked for.
 ENTRY_CODES = (
@@ -52,17 +56,18 @@ ENTRY_CODES = (
 ) = range(len(ENTRY_CODES))  # fmt: skip
 
 #: Exit reasons beside the rules of the chain, whose reasons are their places in it.
-OPEN, NEAR_EXPIRY = -1, 101
+OPEN = -1
 #: As numbers of a type: numba compiles a kernel anew for each plain constant that it is called with.
-EXPIRY, EARLY_ASSIGNMENT, END_OF_DATA = np.int64(100), np.int64(102), np.int64(103)
+EXPIRY, EARLY_ASSIGNMENT, END_OF_DATA = np.int64(100), np.int64(101), np.int64(102)
 
-#: Columns of a trade's dollars.
+#: Columns of a trade's dollars; the peak is of the P&L over the premium, as exit rules measure it.
 MONEY = (
     "entry_value", "exit_value", "gross", "half_spread", "spread", "slippage", "commission", "pnl",
-    "mark", "margin", "capital_at_risk",
+    "mark", "margin", "capital_at_risk", "peak",
 )  # fmt: skip
 (
     ENTRY_VALUE, EXIT_VALUE, GROSS, HALF_SPREAD, SPREAD, SLIPPAGE, COMMISSION, PNL, MARK, MARGIN, RISK,
+    PEAK,
 ) = range(len(MONEY))  # fmt: skip
 #: Columns of a trade's whole numbers; snapshots are -1 where there was none.
 COUNTED = (
@@ -77,17 +82,21 @@ TRADES, OPEN_NOW = 0, 1
 class Chain(NamedTuple):
     """A chain table as arrays; :class:`~spy_assets.simulator.chain_table.ChainTable` explains it.
 
-    Per snapshot: ``time`` (UTC microseconds), ``day`` (days since 1970), ``closes`` (closing bells up
-    to then), ``last`` (whether it is its session's last), ``spot``, ``dividend`` (dollars that go ex
-    at the next session's open). Per segment and row as in
+    Per snapshot: ``time`` (UTC microseconds), ``day`` (days since 1970), ``session`` (sessions are
+    counted), ``closes`` (closing bells up to then), ``minutes`` (of trading up to then), ``last``
+    (whether it is its session's last), ``spot``, ``dividend`` (dollars that go ex at the next
+    session's open). Per segment and row as in
     :class:`~spy_assets.simulator._chain_order_kernel.Order`; series 2 t are the calls of term t,
-    2 t + 1 its puts. Per term: ``expiry`` (its last session, days since 1970), ``opening`` (settled at
-    the open), ``settles`` (UTC microseconds) and ``settlement`` (the underlying then, NaN if unknown).
+    2 t + 1 its puts. Per term: ``expiry`` (its last session, days since 1970), ``end_session``,
+    ``end_minutes`` (that session's number, and trading up to its close), ``opening`` (settled at the
+    open), ``settles`` (UTC microseconds) and ``settlement`` (the underlying then, NaN if unknown).
     """
 
     time: IntArray
     day: IntArray
+    session: IntArray
     closes: IntArray
+    minutes: FloatArray
     last: BoolArray
     spot: FloatArray
     dividend: FloatArray
@@ -99,6 +108,8 @@ class Chain(NamedTuple):
     ask: FloatArray
     delta: FloatArray
     expiry: IntArray
+    end_session: IntArray
+    end_minutes: FloatArray
     opening: BoolArray
     settles: IntArray
     settlement: FloatArray
@@ -138,9 +149,8 @@ class Plan(NamedTuple):
     sell_at_zero: bool
     close_at_end: bool
     rule: IntArray
-    rule_debit: FloatArray
-    rule_credit: FloatArray
-    near_expiry: int
+    limit: FloatArray
+    other_limit: FloatArray
 
 
 class Books(NamedTuple):
@@ -154,7 +164,7 @@ class Books(NamedTuple):
     """(trades, 4) row of each leg's quote; -1 where there is none."""
     exit_row: IntArray
     exit_mid: FloatArray
-    """(trades, 4) mid, or what an assigned leg was worth; NaN where it was not traded."""
+    """(trades, 4) mid, or what an assigned leg was worth; NaN where nothing was traded."""
     entry_price: FloatArray
     exit_price: FloatArray
     open: IntArray
@@ -200,9 +210,15 @@ def find_row(c: Chain, s: int, series: int, strike: float) -> int:
 
 
 @kernel
+def is_market(bid: float, ask: float) -> bool:
+    """Whether there are a bid and an offer that are not crossed; comparisons with NaN are false."""
+    return bool(0.0 <= bid <= ask and 0.0 < ask < math.inf)
+
+
+@kernel
 def is_quoted(c: Chain, row: int) -> bool:
-    """Whether a row has a bid and an offer that are not crossed; comparisons with NaN are false."""
-    return bool(row >= 0 and 0.0 <= c.bid[row] <= c.ask[row] and 0.0 < c.ask[row] < math.inf)
+    """Whether a row is there and its quote is a market."""
+    return row >= 0 and is_market(c.bid[row], c.ask[row])
 
 
 @kernel
@@ -212,24 +228,18 @@ def is_tradable(c: Chain, row: int, buy: bool) -> bool:
 
 
 @kernel
-def nearest_strike_row(c: Chain, segment: int, target: float, buy: bool) -> int:
-    """The tradable row whose strike is nearest; the higher one of two; -1 if there is none."""
-    best, miss = -1, math.inf
-    for row in range(c.segment_row[segment], c.segment_row[segment + 1]):
-        away = abs(c.strike[row] - target)
-        if away <= miss and is_tradable(c, row, buy):
-            best, miss = row, away
-    return best
+def nearest_row(
+    values: FloatArray, bid: FloatArray, ask: FloatArray, target: float, buy: bool
+) -> int:
+    """The tradable place whose value without its sign is nearest; the last of two; -1 for none.
 
-
-@kernel
-def nearest_delta_row(c: Chain, segment: int, target: float, buy: bool) -> int:
-    """The tradable row whose absolute delta is nearest; the higher strike of two; -1 for none."""
+    Of a segment's own arrays: to hand the whole chain to every row's test would cost more than the test.
+    """
     best, miss = -1, math.inf
-    for row in range(c.segment_row[segment], c.segment_row[segment + 1]):
-        away = abs(abs(c.delta[row]) - target)
-        if away <= miss and is_tradable(c, row, buy):
-            best, miss = row, away
+    for i in range(values.size):
+        away = abs(abs(values[i]) - target)
+        if away <= miss and is_market(bid[i], ask[i]) and (buy or bid[i] > 0.0):
+            best, miss = i, away
     return best
 
 
@@ -268,18 +278,20 @@ def choose_leg(c: Chain, p: Plan, s: int, term: int, leg: int, rows: IntArray) -
     if segment < 0:
         return -1
     buy = p.quantity[leg] > 0
-    if p.how[leg] == BY_DELTA:
-        row = nearest_delta_row(c, segment, p.value[leg], buy)
-        near = row >= 0 and abs(abs(c.delta[row]) - p.value[leg]) <= p.delta_miss
-        return row if near else -1
-    away = p.value[leg] + p.share[leg] * c.spot[s]
-    if p.how[leg] == FROM_LEG:
-        target = c.strike[rows[p.other[leg]]] + away
-    else:
-        target = middle_strike(c, s, term) + away
-    row = nearest_strike_row(c, segment, target, buy)
-    miss = 0.0 if p.how[leg] == FROM_LEG and away == 0.0 else p.strike_miss
-    return row if row >= 0 and abs(c.strike[row] - target) <= miss else -1
+    first, end = c.segment_row[segment], c.segment_row[segment + 1]
+    by_delta = p.how[leg] == BY_DELTA
+    target, miss = p.value[leg], p.delta_miss
+    if not by_delta:
+        away = p.value[leg] + p.share[leg] * c.spot[s]
+        from_leg = p.how[leg] == FROM_LEG
+        start = c.strike[rows[p.other[leg]]] if from_leg else middle_strike(c, s, term)
+        target = start + away
+        miss = 0.0 if from_leg and away == 0.0 else p.strike_miss
+    values = c.delta[first:end] if by_delta else c.strike[first:end]
+    place = nearest_row(values, c.bid[first:end], c.ask[first:end], target, buy)
+    if place < 0 or abs(abs(values[place]) - target) > miss:
+        return -1
+    return int(first + place)
 
 
 @kernel
@@ -314,7 +326,7 @@ def price_leg(p: Plan, quantity: int, mid: float, side: float) -> tuple[float, f
     As :meth:`~spy_assets.simulator.costs.CostModel.fill`.
     """
     slip = p.slippage * mid
-    quoted = (1.0 - p.alpha) * mid + p.alpha * side
+    quoted = side if p.alpha == 1.0 else mid + p.alpha * (side - mid)
     if quantity > 0:
         return quoted + slip, quoted - mid, slip
     price = max(0.0, quoted - slip)
@@ -430,6 +442,7 @@ def open_trade(c: Chain, p: Plan, b: Books, s: int, decided: int, term: int, row
     b.money[trade, ENTRY_VALUE], b.money[trade, MARGIN] = paid, margin
     b.money[trade, RISK] = max(loss, float(p.units))
     b.money[trade, MARK] = worth * p.units * MULTIPLIER
+    b.money[trade, PEAK] = -math.inf
     b.counted[trade, DECIDED], b.counted[trade, ENTERED_AT] = decided, s
     b.counted[trade, TERM] = term
     b.open[b.counts[OPEN_NOW]] = trade
@@ -450,13 +463,19 @@ def forget(b: Books, place: int, s: int, reason: int) -> None:
 
 
 @kernel
+def deliver(b: Books, trade: int, value: float) -> None:
+    """Book what an exercise brings: no spread, no slippage, no commission."""
+    add_cash(b, trade, value)
+    b.money[trade, GROSS] += value
+
+
+@kernel
 def settle(c: Chain, p: Plan, b: Books, place: int, s: int) -> None:
     """Settle one trade at intrinsic value; no spread, no commission."""
     trade = b.open[place]
     spot = c.settlement[b.counted[trade, TERM]]
     value = payoff(c, p, b.entry_row[trade], spot) * p.units
-    add_cash(b, trade, value)
-    b.money[trade, GROSS] += value
+    deliver(b, trade, value)
     b.money[trade, EXIT_VALUE] = value
     forget(b, place, s, int(EXPIRY))
 
@@ -506,13 +525,14 @@ def close_trade(
     for leg in range(p.order.size):
         quantity = -p.quantity[leg] * p.units
         if assigned[leg]:
-            mid = max(0.0, c.spot[s] - c.strike[b.entry_row[trade, leg]])
-            side = mid
+            price = c.spot[s] - c.strike[b.entry_row[trade, leg]]
+            b.exit_mid[trade, leg] = price
+            deliver(b, trade, -quantity * price * MULTIPLIER)
         else:
-            mid, side = mid_of(c, rows[leg]), side_of(c, rows[leg], quantity)
-            b.exit_row[trade, leg] = rows[leg]
-        price = trade_leg(b, p, trade, quantity, mid, side)
-        b.exit_price[trade, leg], b.exit_mid[trade, leg] = price, mid
+            b.exit_row[trade, leg], b.exit_mid[trade, leg] = rows[leg], mid_of(c, rows[leg])
+            side = side_of(c, rows[leg], quantity)
+            price = trade_leg(b, p, trade, quantity, mid_of(c, rows[leg]), side)
+        b.exit_price[trade, leg] = price
         value -= quantity * price * MULTIPLIER
     b.money[trade, EXIT_VALUE] = value
     forget(b, place, s, reason)
@@ -565,28 +585,63 @@ def assign(c: Chain, p: Plan, b: Books, s: int) -> None:
             b.counted[trade, UNASSIGNED] += 1
 
 
+class Holding(NamedTuple):
+    """What an exit rule may ask of an open trade; P&L over the premium."""
+
+    debit: bool
+    gained: float
+    peak: float
+    cost: float
+    moved: float
+    closes: int
+    minutes: float
+    minutes_left: float
+    sessions_left: int
+
+
 @kernel
-def first_rule(c: Chain, p: Plan, b: Books, trade: int, s: int) -> int:
-    """The place of the first exit rule that fires, NEAR_EXPIRY, or OPEN."""
-    entry = b.counted[trade, ENTERED_AT]
-    basis = max(abs(b.money[trade, ENTRY_VALUE]), float(p.units))
-    gained = (b.money[trade, PNL] + b.money[trade, MARK]) / basis
-    debit = b.money[trade, ENTRY_VALUE] > 0.0
-    for k in range(p.rule.size):
-        limit = p.rule_debit[k] if debit else p.rule_credit[k]
-        if p.rule[k] == STOP_LOSS:
-            fires = gained <= -limit
-        elif p.rule[k] == PROFIT_TARGET:
-            fires = gained >= limit
-        elif p.rule[k] == SPOT_MOVE:
-            moved = c.spot[s] / c.spot[entry] - 1.0
-            fires = not p.rule_debit[k] < moved < p.rule_credit[k]
-        else:
-            fires = c.closes[s] - c.closes[entry] >= limit
-        if fires:
-            return k
-    left = c.expiry[b.counted[trade, TERM]] - c.day[s]
-    return NEAR_EXPIRY if left <= p.near_expiry else OPEN
+def value_fires(kind: int, limit: float, other: float, x: Holding) -> bool:
+    """Whether a rule about the position's value fires."""
+    if kind == STOP_LOSS:
+        return x.gained <= -(limit if x.debit else other)
+    if kind == CREDIT_STOP:
+        return not x.debit and x.cost >= limit
+    if kind == PROFIT_TARGET:
+        return x.gained >= (limit if x.debit else other)
+    return kind == TRAILING_STOP and x.peak >= limit and x.gained <= x.peak - other
+
+
+@kernel
+def clock_fires(kind: int, limit: float, other: float, x: Holding) -> bool:
+    """Whether a rule about the underlying or about time fires."""
+    if kind == SPOT_MOVE:
+        return not limit < x.moved < other
+    if kind == MAX_HOLD:
+        return x.closes >= limit
+    if kind == TIME_STOP:
+        return x.minutes >= limit
+    return kind == NEAR_EXPIRY and (x.minutes_left <= limit or x.sessions_left <= other)
+
+
+@kernel
+def look_at(c: Chain, p: Plan, b: Books, trade: int, s: int) -> Holding:
+    """What the rules may ask of a trade at a snapshot; its highest P&L is kept."""
+    entry, term = b.counted[trade, ENTERED_AT], b.counted[trade, TERM]
+    paid, mark = b.money[trade, ENTRY_VALUE], b.money[trade, MARK]
+    gained = (b.money[trade, PNL] + mark) / max(abs(paid), float(p.units))
+    peak = max(gained, b.money[trade, PEAK])
+    b.money[trade, PEAK] = peak
+    return Holding(
+        paid > 0.0,
+        gained,
+        peak,
+        mark / paid if paid < 0.0 else 0.0,
+        c.spot[s] / c.spot[entry] - 1.0,
+        c.closes[s] - c.closes[entry],
+        c.minutes[s] - c.minutes[entry],
+        c.end_minutes[term] - c.minutes[s],
+        c.end_session[term] - c.session[s],
+    )
 
 
 @kernel
@@ -594,8 +649,14 @@ def ask_rules(c: Chain, p: Plan, b: Books, s: int) -> None:
     """Ask the rules of every trade that was opened before and does not wait for its exit yet."""
     for k in range(b.counts[OPEN_NOW]):
         trade = b.open[k]
-        if b.counted[trade, DUE_REASON] == OPEN and b.counted[trade, ENTERED_AT] < s:
-            b.counted[trade, DUE_REASON] = first_rule(c, p, b, trade, s)
+        if b.counted[trade, DUE_REASON] != OPEN or b.counted[trade, ENTERED_AT] == s:
+            continue
+        holding = look_at(c, p, b, trade, s)
+        for n in range(p.rule.size):
+            kind, limit, other = p.rule[n], p.limit[n], p.other_limit[n]
+            if value_fires(kind, limit, other, holding) or clock_fires(kind, limit, other, holding):
+                b.counted[trade, DUE_REASON] = n
+                break
 
 
 @kernel

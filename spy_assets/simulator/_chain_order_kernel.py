@@ -24,7 +24,7 @@ COUNTS = ("missing", "crossed", "negative", "zero_bid", "usable")
 class Order(NamedTuple):
     """Where the segments of a table begin. A segment has the rows of one series in one snapshot."""
 
-    row: IntArray
+    row: CodeArray
     """(rows,) which given row comes at each place."""
     first_segment: IntArray
     """(snapshots + 1,)"""
@@ -35,14 +35,14 @@ class Order(NamedTuple):
 
 
 @kernel
-def by_snapshot(snapshot: CodeArray, snapshots: int) -> tuple[IntArray, IntArray]:
+def by_snapshot(snapshot: CodeArray, snapshots: int) -> tuple[CodeArray, IntArray]:
     """Rows in the order of their snapshots, otherwise as they came, and where each begins."""
     first = np.zeros(snapshots + 1, np.int64)
     for one in snapshot:
         first[one + 1] += 1
     for i in range(snapshots):
         first[i + 1] += first[i]
-    place, rows = first[:-1].copy(), np.empty(snapshot.size, np.int64)
+    place, rows = first[:-1].copy(), np.empty(snapshot.size, np.int32)
     for i in range(snapshot.size):
         rows[place[snapshot[i]]] = i
         place[snapshot[i]] += 1
@@ -51,7 +51,7 @@ def by_snapshot(snapshot: CodeArray, snapshots: int) -> tuple[IntArray, IntArray
 
 @kernel
 def count_segments(
-    rows: IntArray, first: IntArray, series: CodeArray, counts: IntArray
+    rows: CodeArray, first: IntArray, series: CodeArray, counts: IntArray
 ) -> IntArray:
     """How many series each snapshot has; ``counts`` is zero for each series before and after."""
     found = np.zeros(first.size, np.int64)
@@ -66,7 +66,7 @@ def count_segments(
 
 
 @kernel
-def group(rows: IntArray, first: IntArray, series: CodeArray, n_series: int) -> Order:
+def group(rows: CodeArray, first: IntArray, series: CodeArray, n_series: int) -> Order:
     """Order the rows of each snapshot by series, otherwise as they came."""
     counts = np.zeros(n_series, np.int64)
     first_segment = np.cumsum(count_segments(rows, first, series, counts))
@@ -74,7 +74,7 @@ def group(rows: IntArray, first: IntArray, series: CodeArray, n_series: int) -> 
     segment_series = np.empty(segments, np.int64)
     segment_row = np.empty(segments + 1, np.int64)
     segment_row[segments] = rows.size
-    ordered = np.empty(rows.size, np.int64)
+    ordered = np.empty(rows.size, np.int32)
     at = 0
     for s in range(first.size - 1):
         begin = at
@@ -100,7 +100,7 @@ def group(rows: IntArray, first: IntArray, series: CodeArray, n_series: int) -> 
 
 
 @kernel
-def sort_strikes(row: IntArray, segment_row: IntArray, strike: FloatArray) -> int:
+def sort_strikes(row: CodeArray, segment_row: IntArray, strike: FloatArray) -> int:
     """Order the rows of each segment by strike; gives a row whose strike comes twice, or -1."""
     for k in range(segment_row.size - 1):
         begin, end = segment_row[k], segment_row[k + 1]
@@ -119,7 +119,7 @@ def sort_strikes(row: IntArray, segment_row: IntArray, strike: FloatArray) -> in
 
 
 @kernel
-def is_counting(row: IntArray) -> bool:
+def is_counting(row: CodeArray) -> bool:
     """Whether the rows are in order already: 0, 1, 2, ..."""
     different = 0
     for i in range(row.size):

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import NamedTuple
 
 from spy_assets.options.structures import Leg, payoff_at_expiry
+from spy_assets.sessions import session_close, sessions_apart, trading_minutes_between
 from spy_assets.simulator.chain_backtest import due_entries
 from spy_assets.simulator.chain_strategy import ChainStrategy, LegRule
 from spy_assets.simulator.chain_table import ChainTable
+from spy_assets.simulator.exits import HoldingState
 from spy_assets.simulator.kernel import (
     Account,
+    Assignment,
     Moment,
     OrderRejected,
     Position,
     Quote,
     Trade,
     check_invariant,
+    close_assigned,
     close_position,
+    early_assignment,
     mark,
     open_structure,
     settle_expiry,
@@ -50,11 +54,9 @@ class RowQuote(NamedTuple):
         """Whether a leg can be bought, or sold, here."""
         return self.is_quoted and (buy or at_zero or self.bid > 0.0)
 
-    def at(self, alpha: float) -> Quote:
-        """Bid and ask, each drawn to the mid but for a share of the half-spread."""
-        mid = (self.bid + self.ask) / 2.0
-        bid, ask = ((1.0 - alpha) * mid + alpha * side for side in (self.bid, self.ask))
-        return Quote(mid, bid, ask, "chain")
+    def quote(self) -> Quote:
+        """As the accounting kernel takes it."""
+        return Quote((self.bid + self.ask) / 2.0, self.bid, self.ask, "chain")
 
 
 class Order(NamedTuple):
@@ -73,6 +75,7 @@ class Held:
     term: int
     snapshot: int
     due: str | None = None
+    peak: float = -math.inf
 
 
 Quotes = dict[tuple[int, bool], dict[float, RowQuote]]
@@ -169,29 +172,28 @@ class TwinWalk:
                 self.held.remove(held)
 
     def close(
-        self, held: Held, s: int, quotes: Quotes, reason: str, assigned: Sequence[bool] = ()
+        self,
+        held: Held,
+        s: int,
+        quotes: Quotes,
+        reason: str,
+        assignment: Assignment | None = None,
     ) -> bool:
-        """Trade a position back, assigned legs at intrinsic; False if a leg cannot be traded."""
-        given_up = self.strategy.sell_at_zero_bid or any(assigned)
+        """Trade a position back, but for an assigned leg; False if a leg cannot be traded."""
+        given_up = self.strategy.sell_at_zero_bid or assignment is not None
         traded: list[Quote] = []
         for at, leg in enumerate(held.position.legs):
-            if at < len(assigned) and assigned[at]:
-                worth = max(0.0, float(self.table.chain.spot[s]) - leg.contract.strike)
-                traded.append(Quote(worth, worth, worth, "chain"))
-                continue
             row = quotes.get((held.term, self.puts[at]), {}).get(leg.contract.strike)
             if row is None or not row.is_tradable(leg.quantity < 0, given_up):
                 return False
-            traded.append(row.at(self.strategy.alpha))
+            traded.append(row.quote())
         held.position.closes_held = self.closes(s) - self.closes(held.snapshot)
-        close_position(
-            self.account,
-            held.position,
-            traded,
-            costs=self.strategy.costs,
-            moment=self.moment(s),
-            reason=reason,
-        )
+        account, position, moment = self.account, held.position, self.moment(s)
+        costs = self.strategy.costs
+        if assignment is None:
+            close_position(account, position, traded, costs=costs, moment=moment, reason=reason)
+        else:
+            close_assigned(account, position, assignment, traded, costs=costs, moment=moment)
         self.held.remove(held)
         return True
 
@@ -205,16 +207,20 @@ class TwinWalk:
         """Exercise short calls whose time value is less than the dividend of the next session."""
         c = self.table.chain
         for held in list(self.held):
-            assigned = [False] * len(held.position.legs)
-            for at, leg in enumerate(held.position.legs):
-                inside = float(c.spot[s]) - leg.contract.strike
-                row = quotes.get((held.term, self.puts[at]), {}).get(leg.contract.strike)
-                short = leg.quantity < 0 and leg.contract.right == "C" and inside > 0.0
-                alive = self.table.last_day(held.term) > self.table.sessions[s]
-                if short and alive and row is not None and row.is_quoted:
-                    assigned[at] = row.at(0.0).mid - inside < c.dividend[s]
-            if any(assigned):
-                self.close(held, s, quotes, "early_assignment", assigned)
+            legs = held.position.legs
+            rows = [
+                quotes.get((held.term, put), {}).get(leg.contract.strike)
+                for leg, put in zip(legs, self.puts, strict=True)
+            ]
+            mids = [
+                row.quote().mid if row is not None and row.is_quoted else math.nan for row in rows
+            ]
+            if self.table.last_day(held.term) <= self.table.sessions[s]:
+                continue
+            found = early_assignment(legs, mids, float(c.spot[s]), float(c.dividend[s]))
+            if found is not None:
+                # Covered at once, while the dividend is still in the spot: none is owed.
+                self.close(held, s, quotes, "assignment", replace(found, dividend=0.0))
 
     def end(self, s: int, quotes: Quotes) -> None:
         """Close what is left, but for what is settled later on the last day."""
@@ -235,20 +241,28 @@ class TwinWalk:
             if rows is None:
                 held.position.stale_marks += 1
             else:
-                mids = [row.at(0.0).mid for row in rows]
+                mids = [row.quote().mid for row in rows]
                 mark(self.account, held.position, mids, self.table.sessions[s])
 
     def ask_rules(self, s: int) -> None:
-        """Ask the chain of rules, then whether the expiry is near."""
+        """Ask the chain of rules."""
         for held in self.held:
             if held.due is not None or held.snapshot >= s:
                 continue
             held.position.closes_held = self.closes(s) - self.closes(held.snapshot)
-            held.due = self.strategy.rules.first(held.position, float(self.table.chain.spot[s]))
-            left = (self.table.last_day(held.term) - self.table.sessions[s]).days
-            near = self.strategy.near_expiry
-            if held.due is None and near is not None and left <= near:
-                held.due = "near_expiry"
+            held.peak = max(held.peak, held.position.pnl_of_premium)
+            spot = float(self.table.chain.spot[s])
+            held.due = self.strategy.rules.first(held.position, spot, self.state(held, s))
+
+    def state(self, held: Held, s: int) -> HoldingState:
+        """What the clock knows of a position at a snapshot."""
+        now, last_day = self.table.moment(s), self.table.last_day(held.term)
+        return HoldingState(
+            peak_of_premium=held.peak,
+            minutes_held=trading_minutes_between(self.table.moment(held.snapshot), now),
+            minutes_to_expiry=trading_minutes_between(now, session_close(last_day)),
+            sessions_to_expiry=sessions_apart(self.table.sessions[s], last_day),
+        )
 
     # ---------------------------------------------------------------- entries
 
@@ -357,7 +371,7 @@ class TwinWalk:
             row = quotes.get((order.term, put), {}).get(strike)
             if row is None or not row.is_tradable(buy):
                 return "not_quoted_at_fill"
-            traded.append(row.at(self.strategy.alpha))
+            traded.append(row.quote())
         templates = self.strategy.definition.templates
         legs = tuple(
             Leg(self.table.contract(order.term, put, strike), one.side * one.ratio)

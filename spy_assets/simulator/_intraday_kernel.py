@@ -17,9 +17,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spy_assets.options._bsm_kernel import element
-from spy_assets.options._elementary_kernel import exponential, log_ratio
 from spy_assets.options.compiled import inlined_kernel, kernel
+from spy_assets.simulator._intraday_prices_kernel import (
+    Market,
+    add_leg_values,
+    option_mid,
+    option_quote,
+    phase_factor,
+)
 from spy_assets.simulator.intraday_path import PathArrays
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,7 +33,7 @@ IntArray = npt.NDArray[np.int64]
 SHARES = 100.0
 MAX_LEGS = 4
 #: Exit codes: 0 is open, positive the rule's place in its chain, the others here.
-SETTLED, MISSED, ACTION, CLOSED_OUT = -1, -2, -3, -4
+SETTLED, MISSED, ACTION, CLOSED_OUT, ASSIGNED = -1, -2, -3, -4, -5
 #: What became of an entry.
 (
     FILLED,
@@ -56,45 +61,12 @@ STOP, CREDIT_STOP, SPOT_MOVE, TARGET, TRAILING, MAX_HOLD, TIME, NEAR_EXPIRY, MOD
 N_RESULT = 9
 
 
-class Market(NamedTuple):
-    """Constants of pricing and costs, by the names that they have in the readable modules."""
-
-    dividend_yield: float
-    level: float
-    slope: float
-    curvature: float
-    reach: float
-    min_years: float
-    scale: float
-    value_power: float
-    vega_power: float
-    vega_offset: float
-    growth: float
-    itm_scale: float
-    itm_power: float
-    cap: float
-    cap_per_year: float
-    open_factor: float
-    regular_factor: float
-    last_factor: float
-    open_minutes: float
-    last_minutes: float
-    tick: float
-    strike_step: float
-    commission: float
-    slippage: float
-    sell_fee_rate: float
-    naked_rate: float
-    naked_floor: float
-    max_positions: float
-    trade_out: float
-
-
 class Accounts(NamedTuple):
     """State of A accounts with P slots of positions, up to four legs and B bars a session.
 
     ``value`` is what one unit of the position in a slot is worth at mid at each bar of the session, per
-    share; ``result`` the last closed position of a slot, its reason 0 where none closed in this bar.
+    share; ``assigned`` is the leg that was exercised early, or -1, and ``dividend`` what it owes;
+    ``result`` is the last closed position of a slot, its reason 0 where none closed in this bar.
     """
 
     cash: FloatArray
@@ -119,6 +91,8 @@ class Accounts(NamedTuple):
     pending: IntArray
     rule_set: IntArray
     probability: FloatArray
+    assigned: IntArray
+    dividend: FloatArray
     order: IntArray
     value: FloatArray
     result: FloatArray
@@ -137,147 +111,9 @@ class Orders(NamedTuple):
     rule_set: IntArray
 
 
-# ---------------------------------------------------------------- prices
-
-
-@inlined_kernel
-def surface_volatility(spot: float, strike: float, years: float, vix: float, m: Market) -> float:
-    """:meth:`~spy_assets.options.surface.VixSurface.iv` of one option."""
-    x = log_ratio(strike, spot) / (vix * math.sqrt(max(years, m.min_years)))
-    faded = exponential(-2.0 * abs(x) / m.reach)
-    flat = m.reach * (1.0 - faded) / (1.0 + faded)
-    z = flat if x >= 0.0 else -flat
-    return vix * (m.level + z * (m.slope + m.curvature * z))
-
-
-@inlined_kernel
-def option_mid(
-    spot: float, strike: float, years: float, rate: float, vix: float, sign: float, m: Market
-) -> float:
-    """Price of one option on the surface, dollars per share."""
-    sigma = surface_volatility(spot, strike, years, vix, m)
-    return element(spot, strike, years, rate, m.dividend_yield, sigma, sign)[0]
-
-
 @kernel
-def option_quote(
-    spot: float,
-    strike: float,
-    years: float,
-    rate: float,
-    vix: float,
-    sign: float,
-    factor: float,
-    m: Market,
-) -> tuple[float, float, float]:
-    """Mid, bid and ask; the spread model's formula with the time of day's ``factor``."""
-    sigma = surface_volatility(spot, strike, years, vix, m)
-    mid, _, _, vega, _, _, _, _, _ = element(
-        spot, strike, years, rate, m.dividend_yield, sigma, sign
-    )
-    inner = max(0.0, sign * (spot - strike))
-    time_value = max(mid - inner, 0.0)
-    wide = m.scale * factor * math.exp(m.growth * years)
-    outer = wide * time_value**m.value_power * (vega / 100.0 + m.vega_offset) ** m.vega_power
-    cap = m.cap + m.cap_per_year * min(years, 1.0)
-    extra = factor * m.itm_scale * (100.0 * inner / spot) ** m.itm_power
-    raw = m.tick + outer + cap * extra / (cap + extra)
-    ticks = max(np.rint(raw / m.tick), 1.0)
-    spread = ticks * m.tick
-    bid = math.floor(max(mid - 0.5 * spread, 0.0) / m.tick + 1e-9) * m.tick
-    reach = bid + max(np.rint(spread / m.tick), 1.0) * m.tick
-    return mid, bid, max(reach, math.ceil(mid / m.tick - 1e-9) * m.tick)
-
-
-@kernel
-def option_delta(
-    spot: float, strike: float, years: float, rate: float, vix: float, sign: float, m: Market
-) -> float:
-    """Delta of one option on the surface."""
-    sigma = surface_volatility(spot, strike, years, vix, m)
-    return element(spot, strike, years, rate, m.dividend_yield, sigma, sign)[1]
-
-
-@kernel
-def strike_for_delta(
-    spot: float,
-    years: float,
-    rate: float,
-    vix: float,
-    sign: float,
-    limit: float,
-    farthest: float,
-    m: Market,
-) -> float:
-    """Nearest strike out of the money whose delta is not above ``limit``; NaN if there is none."""
-    step = m.strike_step
-    strike = max(step, math.floor(spot / step + 0.5) * step)
-    if sign * (spot - strike) > 0.0:
-        strike += sign * step
-    limit_away = spot * farthest * vix * math.sqrt(max(years, m.min_years))
-    while abs(strike - spot) <= limit_away and strike > 0.0:
-        if abs(option_delta(spot, strike, years, rate, vix, sign, m)) <= limit:
-            return strike
-        strike += sign * step
-    return math.nan
-
-
-@kernel
-def strikes_for_delta(
-    path: PathArrays,
-    m: Market,
-    bars: IntArray,
-    expiries: IntArray,
-    sign: float,
-    limit: float,
-    farthest: float,
-) -> FloatArray:
-    """:func:`strike_for_delta` at the end of each of the bars."""
-    found = np.empty(bars.shape[0])
-    for i in range(bars.shape[0]):
-        bar, session = bars[i], path.session_of[bars[i]]
-        found[i] = strike_for_delta(
-            path.close[bar],
-            max(0.0, path.close_years[expiries[i]] - path.end_years[bar]),
-            path.rate[session],
-            path.volatility[session],
-            sign,
-            limit,
-            farthest,
-            m,
-        )
-    return found
-
-
-@kernel
-def _phase_factor(minute: float, minutes: float, m: Market) -> float:
-    if minute < m.open_minutes:
-        return m.open_factor
-    return m.last_factor if minute >= minutes - m.last_minutes else m.regular_factor
-
-
-@kernel
-def _add_leg_values(
-    spot: FloatArray,
-    now: FloatArray,
-    expires: float,
-    strike: float,
-    rate: float,
-    vix: float,
-    sign: float,
-    quantity: float,
-    m: Market,
-    out: FloatArray,
-) -> None:
-    """Add a leg's value at each of the bars to ``out``."""
-    for i in range(spot.shape[0]):
-        years = max(0.0, expires - now[i])
-        out[i] += quantity * option_mid(spot[i], strike, years, rate, vix, sign, m)
-
-
-@kernel
-def _look_ahead_values(path: PathArrays, m: Market, s: Accounts, a: int, p: int, bar: int) -> None:
-    """Marks of a position from this bar to the session's last, as they will be looked up."""
+def _session_marks(path: PathArrays, m: Market, s: Accounts, a: int, p: int, bar: int) -> None:
+    """Marks of a position from this bar to the session's last: each is read when its bar is walked."""
     session = path.session_of[bar]
     first, stop = path.first_bar[session], path.first_bar[session + 1]
     out = s.value[a, p, bar - first : stop - first]
@@ -285,7 +121,7 @@ def _look_ahead_values(path: PathArrays, m: Market, s: Accounts, a: int, p: int,
         out[i] = 0.0
     expires = path.close_years[s.expiry[a, p]]
     for k in range(s.n_legs[a, p]):
-        _add_leg_values(
+        add_leg_values(
             path.close[bar:stop],
             path.end_years[bar:stop],
             expires,
@@ -333,7 +169,10 @@ def _finish(s: Accounts, a: int, p: int, bar: int, reason: int, exit_value: floa
 def _settle(path: PathArrays, s: Accounts, a: int, p: int, bar: int, reason: int) -> None:
     spot, payoff = path.close[bar], 0.0
     for k in range(s.n_legs[a, p]):
-        payoff += s.quantity[a, p, k] * max(0.0, s.sign[a, p, k] * (spot - s.strike[a, p, k]))
+        worth = max(0.0, s.sign[a, p, k] * (spot - s.strike[a, p, k]))
+        if k == s.assigned[a, p]:
+            worth = spot + s.dividend[a, p] - s.strike[a, p, k]
+        payoff += s.quantity[a, p, k] * worth
     payoff *= SHARES * s.units[a, p]
     _pay(s, a, p, payoff)
     _finish(s, a, p, bar, reason, payoff)
@@ -347,10 +186,10 @@ def _leg_fill(
     slip, size = m.slippage * mid, abs(contracts)
     fees = m.commission * size
     if contracts > 0.0:
-        price = ask + slip
+        price = mid + m.alpha * (ask - mid) + slip
         lost = price - mid
     else:
-        price = max(0.0, bid - slip)
+        price = max(0.0, mid + m.alpha * (bid - mid) - slip)
         lost = mid - price
         fees += m.sell_fee_rate * price * size * SHARES
     return contracts * price * SHARES, fees, fees + lost * size * SHARES
@@ -360,10 +199,15 @@ def _leg_fill(
 def _exit(path: PathArrays, m: Market, s: Accounts, a: int, p: int, bar: int) -> None:
     """Trade the position's legs back at the bar's open."""
     session = path.session_of[bar]
-    factor = _phase_factor(path.start_minute[bar], path.minutes[session], m)
+    factor = phase_factor(path.start_minute[bar], path.minutes[session], m)
     years = max(0.0, path.close_years[s.expiry[a, p]] - path.start_years[bar])
     value, fees = 0.0, 0.0
     for k in range(s.n_legs[a, p]):
+        if k == s.assigned[a, p]:
+            # Shares are covered at their price; no option is traded.
+            worth = path.open[bar] + s.dividend[a, p] - s.strike[a, p, k]
+            value -= s.quantity[a, p, k] * s.units[a, p] * worth * SHARES
+            continue
         mid, bid, ask = option_quote(
             path.open[bar],
             s.strike[a, p, k],
@@ -412,7 +256,7 @@ def has_uncovered(o: Orders) -> bool:
 
 
 @kernel
-def _naked_margin(o: Orders, row: int, k: int, mid: float, spot: float, m: Market) -> float:
+def naked_margin(o: Orders, row: int, k: int, mid: float, spot: float, m: Market) -> float:
     """Reg-T margin of one short leg, dollars a unit; 0 for a long one."""
     if o.quantity[row, k] >= 0.0:
         return 0.0
@@ -474,7 +318,7 @@ def enter(path: PathArrays, m: Market, s: Accounts, a: int, o: Orders, row: int,
     obstacle = _obstacle(path, o, row, bar, p < 0)
     if obstacle != FILLED:
         return obstacle
-    factor = _phase_factor(path.start_minute[bar], path.minutes[session], m)
+    factor = phase_factor(path.start_minute[bar], path.minutes[session], m)
     years = max(0.0, path.close_years[o.expiry[row]] - path.start_years[bar])
     value, fees, costs, mark, naked = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(o.n_legs[row]):
@@ -493,7 +337,7 @@ def enter(path: PathArrays, m: Market, s: Accounts, a: int, o: Orders, row: int,
         paid, fee, cost = _leg_fill(mid, bid, ask, o.quantity[row, k] * o.units[row], m)
         value, fees, costs = value + paid, fees + fee, costs + cost
         mark += o.quantity[row, k] * mid
-        naked += _naked_margin(o, row, k, mid, path.open[bar], m)
+        naked += naked_margin(o, row, k, mid, path.open[bar], m)
     margin = _covered_margin(o, row)
     margin = o.units[row] * (naked if math.isnan(margin) else margin)
     if value + fees + margin > available(s, a):
@@ -504,7 +348,7 @@ def enter(path: PathArrays, m: Market, s: Accounts, a: int, o: Orders, row: int,
     s.costs[a, p] = costs
     s.mark[a, p] = mark * o.units[row] * SHARES
     _pay(s, a, p, -value - fees)
-    _look_ahead_values(path, m, s, a, p, bar)
+    _session_marks(path, m, s, a, p, bar)
     return FILLED
 
 
@@ -530,6 +374,7 @@ def _fill_slot(
     s.closes_held[a, p] = 0.0
     s.pending[a, p] = 0
     s.probability[a, p] = math.nan
+    s.assigned[a, p] = -1
 
 
 # ---------------------------------------------------------------- exit rules
@@ -580,7 +425,7 @@ def _time_rule_fires(
 
 
 @inlined_kernel
-def _mark_and_ask(
+def mark_and_ask(
     value: FloatArray,
     mark: FloatArray,
     peak: FloatArray,
@@ -659,7 +504,33 @@ def begin_bar(path: PathArrays, m: Market, s: Accounts, a: int, bar: int) -> Non
         elif s.pending[a, p] != 0 and priced:
             _exit(path, m, s, a, p, bar)
         elif bar == first:
-            _look_ahead_values(path, m, s, a, p, bar)
+            _session_marks(path, m, s, a, p, bar)
+
+
+@kernel
+def _assign(path: PathArrays, m: Market, s: Accounts, a: int, p: int, bar: int) -> None:
+    """Apply the dividend rule to a position that is held over the night."""
+    session = path.session_of[bar]
+    following = session + 1
+    if following >= path.ordinal.shape[0] or s.assigned[a, p] >= 0:
+        return
+    dividend, spot = path.dividend[following], path.close[bar]
+    # A dividend that is not known, NaN, is not above 0 either.
+    if s.expiry[a, p] < path.ordinal[following] or not dividend > 0.0:
+        return
+    years = max(0.0, path.close_years[s.expiry[a, p]] - path.end_years[bar])
+    for k in range(s.n_legs[a, p]):
+        inner = spot - s.strike[a, p, k]
+        if s.quantity[a, p, k] >= 0.0 or s.sign[a, p, k] < 0.0 or inner <= 0.0:
+            continue
+        mid = option_mid(
+            spot, s.strike[a, p, k], years, path.rate[session], path.volatility[session], 1.0, m
+        )
+        if mid - inner < dividend:
+            s.assigned[a, p] = k
+            s.dividend[a, p] = dividend
+            s.pending[a, p] = ASSIGNED
+            break
 
 
 @kernel
@@ -680,7 +551,7 @@ def end_bar(path: PathArrays, rules: FloatArray, m: Market, s: Accounts, a: int,
             if s.expiry[a, p] == ordinal:
                 _settle(path, s, a, p, bar, SETTLED if path.missing_after[session] == 0 else MISSED)
                 continue
-        fired = _mark_and_ask(
+        fired = mark_and_ask(
             s.value,
             s.mark,
             s.peak,
@@ -708,6 +579,8 @@ def end_bar(path: PathArrays, rules: FloatArray, m: Market, s: Accounts, a: int,
                 s.pending[a, p] = fired
             elif closing and s.expiry[a, p] == ordinal:
                 s.pending[a, p] = CLOSED_OUT
+        if is_last:
+            _assign(path, m, s, a, p, bar)
 
 
 @kernel
@@ -733,7 +606,7 @@ def walk_quietly(
         for p in range(slots):
             if not is_open[a, p]:
                 continue
-            fired = _mark_and_ask(
+            fired = mark_and_ask(
                 value,
                 mark,
                 peak,

@@ -40,7 +40,18 @@ from spy_assets.simulator._chain_kernel import (
 )
 from spy_assets.simulator.chain_strategy import ChainStrategy, EntryRule
 from spy_assets.simulator.chain_table import ChainTable
-from spy_assets.simulator.exits import ExitRule, MaxHold, ProfitTarget, SpotMove, StopLoss
+from spy_assets.simulator.exits import (
+    CreditStop,
+    ExitRule,
+    MaxHold,
+    ModelExit,
+    NearExpiry,
+    ProfitTarget,
+    SpotMove,
+    StopLoss,
+    TimeStop,
+    TrailingStop,
+)
 from spy_assets.simulator.kernel import InvariantBroken
 
 BoolArray = npt.NDArray[np.bool_]
@@ -53,8 +64,7 @@ _HOW: Final = {
 #: Names of the exits that are no rules of the chain.
 _REASONS: Final = {
     int(compiled.EXPIRY): "expiry",
-    compiled.NEAR_EXPIRY: "near_expiry",
-    int(compiled.EARLY_ASSIGNMENT): "early_assignment",
+    int(compiled.EARLY_ASSIGNMENT): "assignment",
     int(compiled.END_OF_DATA): "end_of_data",
 }
 #: What is told of a trade, open or closed, in order.
@@ -119,21 +129,37 @@ def due_entries(table: ChainTable, rule: EntryRule) -> BoolArray:
     return due
 
 
-def _rule_numbers(rule: ExitRule) -> tuple[int, float, float]:
+def _rule_numbers(rule: ExitRule) -> tuple[int, float, float]:  # noqa: PLR0911 - a table of cases
     """A rule's kind and its two limits."""
     match rule:
         case StopLoss():
             return compiled.STOP_LOSS, rule.of_debit, rule.of_credit
+        case CreditStop():
+            return compiled.CREDIT_STOP, rule.multiple, math.nan
         case ProfitTarget():
             return compiled.PROFIT_TARGET, rule.of_debit, rule.of_credit
+        case TrailingStop():
+            return compiled.TRAILING_STOP, rule.arm, rule.trail
         case SpotMove():
             return compiled.SPOT_MOVE, rule.down, rule.up
         case MaxHold():
-            return compiled.MAX_HOLD, float(rule.sessions), float(rule.sessions)
+            return compiled.MAX_HOLD, float(rule.sessions), math.nan
+        case TimeStop():
+            return compiled.TIME_STOP, rule.minutes, math.nan
+        case NearExpiry():
+            # A comparison with NaN is false: the part that is left out never fires.
+            minutes = math.nan if rule.minutes is None else rule.minutes
+            return compiled.NEAR_EXPIRY, minutes, _number(rule.sessions)
+        case ModelExit():
+            return compiled.MODEL_EXIT, math.nan, math.nan
     raise ConfigError(
         f"the exit rule {rule.name!r} is not compiled for chains",
-        hint="use StopLoss, ProfitTarget, SpotMove and MaxHold",
+        hint="use the rules of simulator/exits.py",
     )
+
+
+def _number(value: int | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def compile_plan(strategy: ChainStrategy) -> Plan:
@@ -145,8 +171,8 @@ def compile_plan(strategy: ChainStrategy) -> Plan:
         If an exit rule is not one of those that are compiled.
     """
     templates, legs = strategy.definition.templates, strategy.legs
-    kinds, debit, credit = zip(*map(_rule_numbers, strategy.rules.chain), strict=True)
-    near, most = strategy.near_expiry, strategy.entry.most_per_expiry
+    kinds, limits, others = zip(*map(_rule_numbers, strategy.rules.chain), strict=True)
+    most = strategy.entry.most_per_expiry
     return Plan(
         put=np.array([leg.right == "P" for leg in templates], dtype=np.bool_),
         quantity=np.array([leg.side * leg.ratio for leg in templates], dtype=np.int64),
@@ -166,7 +192,7 @@ def compile_plan(strategy: ChainStrategy) -> Plan:
         most_per_expiry=strategy.entry.most_open if most is None else most,
         units=strategy.units,
         naked=strategy.allow_naked,
-        alpha=float(strategy.alpha),
+        alpha=float(strategy.costs.alpha),
         commission=float(strategy.costs.commission),
         slippage=float(strategy.costs.slippage_fraction),
         sell_fee=float(strategy.costs.sell_fee_rate),
@@ -174,9 +200,8 @@ def compile_plan(strategy: ChainStrategy) -> Plan:
         sell_at_zero=strategy.sell_at_zero_bid,
         close_at_end=strategy.close_at_end,
         rule=np.array(kinds, dtype=np.int64),
-        rule_debit=np.array(debit, dtype=np.float64),
-        rule_credit=np.array(credit, dtype=np.float64),
-        near_expiry=-1 if near is None else near,
+        limit=np.array(limits, dtype=np.float64),
+        other_limit=np.array(others, dtype=np.float64),
     )
 
 
@@ -304,17 +329,6 @@ class ChainBacktest:
         """Dollars made by the closed trades, after every cost."""
         return float(self.trades["pnl"].sum())
 
-    @property
-    def breakeven_alpha(self) -> float:
-        """The alpha at which the closed trades would have made nothing, other costs as they were.
-
-        Below 0 they lose at mid already; above 1 they pay even bid and ask. The trades are taken as
-        they are: with another alpha stops and targets could fire elsewhere. NaN without trades.
-        """
-        sums = self.trades.select(pl.col("gross", "slippage", "commission", "half_spread").sum())
-        gross, slippage, commission, half_spread = sums.row(0)
-        return (gross - slippage - commission) / half_spread if half_spread > 0.0 else math.nan
-
     def reconcile(self, tolerance: float = 1e-6) -> None:
         """Cash, marks, trades and costs must add up.
 
@@ -346,7 +360,7 @@ class ChainBacktest:
             "trade_id": trade + 1,
             "structure": self.strategy.structure,
             "quantity": self.strategy.units,
-            "alpha": self.strategy.alpha,
+            "alpha": self.strategy.costs.alpha,
             "quote_kind": self.quote_kind,
             **self._legs(trade, counted["term"]),
             **self._times(counted),

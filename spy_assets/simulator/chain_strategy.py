@@ -184,17 +184,13 @@ class ChainStrategy:
         A rule for each of its legs, in the registry's order.
     expiry, entry, rules
         Which expiry, when, and the exit chain (of the rules in :mod:`spy_assets.simulator.exits`).
-    near_expiry
-        Exit when so few calendar days are left (reason ``near_expiry``; 0 on the last day, at a
-        snapshot before the close); None leaves the position to its settlement.
     fill
         ``"next"``: orders fill at the snapshot after the one they were decided on, as elsewhere in
         the simulator. ``"same"``: at the quotes that they were decided on, as most backtests of
         daily chains assume.
-    alpha
-        How much of the half-spread a fill loses against mid: 0 fills at mid, 1 at bid and ask.
     costs
-        Commissions, fees and slippage; its own half-spread is not used, as every fill has a quote.
+        Commissions, fees and slippage, and by its ``alpha`` how much of the half-spread a fill loses
+        against mid: 0 fills at mid, 1 at bid and ask. The half-spread is the quote's own.
     units
         Units of each entry.
     strike_miss, delta_miss
@@ -214,9 +210,7 @@ class ChainStrategy:
     expiry: ExpiryRule = ExpiryRule()
     entry: EntryRule = EntryRule()
     rules: ExitRules = DEFAULT_RULES
-    near_expiry: int | None = None
     fill: ChainFill = "next"
-    alpha: float = 1.0
     costs: CostModel = field(default=PRESETS["tradier"])
     units: int = 1
     strike_miss: float = 2.5
@@ -233,8 +227,6 @@ class ChainStrategy:
                 f"{self.structure} has {len(templates)} legs, {len(self.legs)} rules are given",
                 hint="make them with legs_by_width, legs_by_moneyness or legs_by_delta",
             )
-        if not 0.0 <= self.alpha <= 1.0:
-            raise ConfigError(f"alpha {self.alpha!r} is not from 0 (mid) to 1 (bid and ask)")
         if self.fill not in ("next", "same"):
             raise ConfigError(f"fill {self.fill!r}", hint="use 'next' or 'same'")
         if self.units < 1:

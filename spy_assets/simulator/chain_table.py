@@ -16,7 +16,7 @@ negative price; at a bid of zero nobody sells.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -26,11 +26,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from spy_assets.errors import ConfigError, DataError
+from spy_assets.errors import ConfigError, DataError, NaiveTimestamp
 from spy_assets.market.schemas import TIMESTAMP
 from spy_assets.options.contracts import OptionContract
 from spy_assets.options.expiries import options_close, settlement, trading_day
-from spy_assets.sessions import next_session, session_close, sessions_apart
+from spy_assets.sessions import (
+    next_session,
+    session_close,
+    session_open,
+    sessions_apart,
+    trading_minutes_between,
+)
 from spy_assets.simulator._chain_kernel import Chain
 from spy_assets.simulator._chain_order_kernel import (
     COUNTS,
@@ -51,11 +57,19 @@ NEEDED: Final = ("session", "root", "expiry", "right", "strike", "bid", "ask")
 #: Columns that are read where they are there. Of the deltas and of the spots the first one counts.
 DELTAS: Final = ("delta", "vendor_delta")
 SPOTS: Final = ("spot_used", "spot")
-_FURTHER: Final = ("snapshot_at", "quoted_at", "quote_kind", "is_adjusted", *DELTAS, *SPOTS)
+_FURTHER: Final = (
+    "symbol",
+    "snapshot_at",
+    "quoted_at",
+    "quote_kind",
+    "is_adjusted",
+    *DELTAS,
+    *SPOTS,
+)
 
 EPOCH: Final = date(1970, 1, 1)
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
-#: Closing bells are counted from this session on.
+#: Sessions and closing bells are counted from this session on.
 _FIRST_SESSION: Final = date(1990, 1, 2)
 
 
@@ -141,13 +155,15 @@ class ChainTable:
         dividends
             For the early assignment of short calls.
         delta
-            The column of deltas; by default `delta`, else `vendor_delta`, else none.
+            The column of deltas; by default the first of `delta` and `vendor_delta` that has any.
 
         Raises
         ------
         DataError
-            If a column is missing, a contract comes twice in a snapshot, a key is null, or an expiry
-            is on a day on which nothing can expire.
+            If a column is missing, rows are of several underlyings, a contract comes twice in a
+            snapshot, a key is null, or an expiry is on a day on which nothing can expire.
+        NaiveTimestamp
+            If a moment has no time zone.
         """
         rows, left_out = _read(frame)
         moments = _snapshots(rows)
@@ -161,7 +177,9 @@ class ChainTable:
         chain = Chain(
             time=times,
             day=_days(sessions),
-            closes=_closes_by(sessions, times),
+            session=_session_numbers(sessions),
+            closes=_session_numbers(sessions) + _is_after_close(sessions, times),
+            minutes=_minutes(sessions, times, sessions[0]),
             last=_is_last(sessions),
             spot=_spots(rows, moments),
             dividend=_dividends(sessions, dividends),
@@ -170,6 +188,8 @@ class ChainTable:
             segment_row=order.segment_row,
             **columns,
             expiry=_days(last_days),
+            end_session=_session_numbers(last_days),
+            end_minutes=_minutes(last_days, _ends(last_days), sessions[0]),
             opening=opening,
             settles=np.array([_microseconds(end.settles_at) for end in ends], dtype=np.int64),
             settlement=np.array(
@@ -228,8 +248,7 @@ class ChainTable:
 
     def closes_at(self, term: int) -> int:
         """How many closing bells have rung when a term is settled, counted as in `chain.closes`."""
-        before = sessions_apart(_FIRST_SESSION, self.last_day(term))
-        return before + int(not self.chain.opening[term])
+        return int(self.chain.end_session[term]) + int(not self.chain.opening[term])
 
     def contract(self, term: int, put: bool, strike: float) -> OptionContract:
         """The contract of a term, right and strike."""
@@ -252,6 +271,7 @@ def _read(frame: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, dict[str, i
     if missing:
         raise DataError(f"the chain lacks the columns {missing}", hint=f"it needs {list(NEEDED)}")
     rows = lazy.select(name for name in (*NEEDED, *_FURTHER) if name in names).collect()
+    _require_one_market(rows)
     left_out = {"model_prices": 0, "adjusted": 0}
     for name, column, wanted in (
         ("model_prices", "quote_kind", pl.col("quote_kind") != "chain"),
@@ -261,6 +281,10 @@ def _read(frame: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, dict[str, i
             other = int(rows.select(wanted.fill_null(False).sum()).item())
             left_out[name] = other
             rows = rows.filter(~wanted.fill_null(False)) if other else rows
+    if rows.height > np.iinfo(np.int32).max:
+        raise DataError(
+            f"{rows.height} rows are more than a table holds", hint="split the sessions"
+        )
     if rows.is_empty():
         raise DataError(f"the chain has no rows ({left_out})", hint="ask for sessions with a chain")
     nulls = [name for name in NEEDED[:5] if rows[name].null_count()]
@@ -269,10 +293,24 @@ def _read(frame: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, dict[str, i
     return rows, left_out
 
 
+def _require_one_market(rows: pl.DataFrame) -> None:
+    """Chains of one underlying, at moments whose time zone is known."""
+    symbols = rows["symbol"].unique().sort().to_list() if "symbol" in rows.columns else []
+    if len(symbols) > 1:
+        raise DataError(f"the chain is of {symbols}", hint="build a table for each underlying")
+    for name in ("snapshot_at", "quoted_at"):
+        kind = rows.schema.get(name)
+        if isinstance(kind, pl.Datetime) and kind.time_zone is None:
+            raise NaiveTimestamp(
+                f"the column {name} has no time zone", hint="say .dt.replace_time_zone('UTC')"
+            )
+
+
 def _delta_column(rows: pl.DataFrame, asked: str | None) -> str | None:
     if asked is not None and asked not in rows.columns:
         raise ConfigError(f"no column of deltas {asked!r}", hint=f"choose of: {', '.join(DELTAS)}")
-    return asked or next((name for name in DELTAS if name in rows.columns), None)
+    known = (name for name in DELTAS if name in rows.columns)
+    return asked or next((name for name in known if rows[name].count()), None)
 
 
 def _floats(column: pl.Series) -> FloatArray:
@@ -360,17 +398,32 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _START) // timedelta(microseconds=1)
 
 
-def _closes_by(sessions: tuple[date, ...], times: IntArray) -> IntArray:
-    """How many closing bells have rung by each snapshot."""
-    passed = {
-        day: (sessions_apart(_FIRST_SESSION, day), _microseconds(session_close(day)))
-        for day in set(sessions)
-    }
-    pairs = (passed[day] for day in sessions)
-    return np.array(
-        [n + int(at >= close) for (n, close), at in zip(pairs, times.tolist(), strict=True)],
-        dtype=np.int64,
-    )
+def _session_numbers(days: Sequence[date]) -> IntArray:
+    """Sessions counted from the first one that is counted."""
+    numbers = {day: sessions_apart(_FIRST_SESSION, day) for day in set(days)}
+    return np.array([numbers[day] for day in days], dtype=np.int64)
+
+
+def _ends(days: Sequence[date]) -> IntArray:
+    """Closing bells, UTC microseconds."""
+    ends = {day: _microseconds(session_close(day)) for day in set(days)}
+    return np.array([ends[day] for day in days], dtype=np.int64)
+
+
+def _is_after_close(days: Sequence[date], times: IntArray) -> IntArray:
+    """1 where the session's closing bell has rung, else 0."""
+    return (times >= _ends(days)).astype(np.int64)
+
+
+def _minutes(days: Sequence[date], times: IntArray, start: date) -> FloatArray:
+    """Minutes of trading from the opening bell of ``start`` up to each moment of a session."""
+    before, passed, last = {}, 0.0, session_open(start)
+    for day in sorted(set(days)):
+        passed += trading_minutes_between(last, session_open(day))
+        before[day], last = passed, session_open(day)
+    opened = np.array([_microseconds(session_open(day)) for day in days], dtype=np.int64)
+    within = np.clip(times, opened, _ends(days)) - opened
+    return np.array([before[day] for day in days], dtype=np.float64) + within / 60e6
 
 
 def _is_last(sessions: tuple[date, ...]) -> npt.NDArray[np.bool_]:
@@ -439,8 +492,9 @@ def _ordered(
 ) -> tuple[dict[str, FloatArray], Order]:
     """Strike, bid, ask and delta in the table's order, and where its segments begin."""
     strike = _floats(rows["strike"])
-    placed, first = by_snapshot(snapshots.codes, snapshots.first_row.size)
-    order = group(placed, first, series.codes, 2 * len(series.terms))
+    order = group(
+        *by_snapshot(snapshots.codes, snapshots.first_row.size), series.codes, 2 * len(series.terms)
+    )
     twice = sort_strikes(order.row, order.segment_row, strike)
     if twice >= 0:
         row = rows.row(twice, named=True)

@@ -34,12 +34,11 @@ from spy_assets.simulator.exits import (
     TimeStop,
     TrailingStop,
 )
-from spy_assets.simulator.intraday import (
+from spy_assets.simulator.intraday import NO_RULES, Order
+from spy_assets.simulator.intraday_book import (
     BID_ASK_COSTS,
     FARTHEST_STRIKE,
-    NO_RULES,
     IntradayConfig,
-    Order,
     expiry_for,
 )
 from spy_assets.simulator.intraday_path import IntradayPath
@@ -48,7 +47,8 @@ from spy_assets.simulator.kernel import NAKED_FLOOR, NAKED_RATE
 if TYPE_CHECKING:
     import polars as pl
 
-    from spy_assets.simulator._intraday_kernel import Accounts, Market, Orders
+    from spy_assets.simulator._intraday_kernel import Accounts, Orders
+    from spy_assets.simulator._intraday_prices_kernel import Market
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -62,12 +62,13 @@ OUTCOMES: Final = (
 NOT_REACHED: Final = -1
 _REASONS: Final = {
     -1: "expiry", -2: "expiry_missing_print", -3: "action_close", -4: "close_out",
+    -5: "assignment",
 }  # fmt: skip
 
 
 def market_of(config: IntradayConfig, costs: CostModel) -> Market:
     """The kernel's constants of a configuration and a cost model."""
-    from spy_assets.simulator._intraday_kernel import Market
+    from spy_assets.simulator._intraday_prices_kernel import Market
 
     surface, spreads = config.surface, config.spreads
     return Market(
@@ -96,6 +97,7 @@ def market_of(config: IntradayConfig, costs: CostModel) -> Market:
         commission=costs.commission,
         slippage=costs.slippage_fraction,
         sell_fee_rate=costs.sell_fee_rate,
+        alpha=costs.alpha,
         naked_rate=NAKED_RATE,
         naked_floor=NAKED_FLOOR,
         max_positions=float(config.max_positions),
@@ -182,6 +184,8 @@ def new_accounts(count: int, slots: int, bars: int, capital: float) -> Accounts:
         pending=whole(slots),
         rule_set=whole(slots),
         probability=np.full((count, slots), np.nan),
+        assigned=whole(slots),
+        dividend=floats(slots),
         order=whole(slots),
         value=floats(slots, bars),
         result=floats(slots, N_RESULT),
@@ -273,7 +277,7 @@ def timed_entries(path: IntradayPath, rule: EntryRule, config: IntradayConfig) -
     A session without volatility, without a strike for that delta, or without a bar after that minute
     has none.
     """
-    from spy_assets.simulator import _intraday_kernel as compiled
+    from spy_assets.simulator._intraday_prices_kernel import strikes_for_delta
 
     arrays, market = path.arrays, market_of(config, BID_ASK_COSTS)
     sign = 1.0 if rule.right == "C" else -1.0
@@ -281,7 +285,7 @@ def timed_entries(path: IntradayPath, rule: EntryRule, config: IntradayConfig) -
     expiries = np.array(
         [path.ordinal_of(expiry_for(path.session(bar), rule.dte)) for bar in bars], dtype=np.int64
     )
-    strikes = compiled.strikes_for_delta(
+    strikes = strikes_for_delta(
         arrays, market, np.array(bars, dtype=np.int64), expiries, sign, rule.delta, FARTHEST_STRIKE
     )
     known = np.flatnonzero(np.isfinite(strikes))

@@ -54,6 +54,8 @@ YEAR_SESSIONS: Final = 252.0
 #: Share of a session's variance that passes before the open: one third. Of SPY's squared log returns
 #: from 1994 to 2024, 0.33 of the mean and 0.28 of the median were overnight; since 2023 0.37 and 0.35.
 OVERNIGHT_SHARE: Final = 1.0 / 3.0
+#: Index points and decimals do not overlap: no volatility index has closed below 3 points.
+_LEAST_VOLATILITY: Final = 0.03
 #: Sessions after the path's last one that expiries may lie in.
 _AHEAD: Final = 64
 _PRICES: Final = ("open", "high", "low", "close")
@@ -81,6 +83,7 @@ class PathArrays(NamedTuple):
     minutes: FloatArray
     volatility: FloatArray
     rate: FloatArray
+    dividend: FloatArray
     close_years: FloatArray
     close_clock: FloatArray
 
@@ -113,6 +116,9 @@ class IntradayPath:
         VIX as a decimal at the close of the session before, ``[S]``; NaN where missing.
     rate
         Risk-free rate, continuous, per year, known at that close, ``[S]``; NaN where missing.
+    dividend
+        Dollars per share that a holder of the close before gets because the session is the ex-date,
+        ``[S]``; NaN where not known.
     calendar
         All sessions of the exchange from the first of the path to some way past its last.
     ordinal
@@ -135,6 +141,7 @@ class IntradayPath:
     missing_after: IntArray
     volatility: FloatArray
     rate: FloatArray
+    dividend: FloatArray
     calendar: tuple[date, ...]
     ordinal: IntArray
     arrays: PathArrays
@@ -164,7 +171,8 @@ class IntradayPath:
         daily
             Columns ``session``, the one that ``volatility`` names (index points) and ``rate``
             (decimal), as they were at each session's close; null or NaN is missing. A session
-            uses the row of the session before it and no other.
+            uses the row of the session before it and no other. ``dividend`` may be there: dollars per
+            share by the ex-date, which is announced long before; a session uses its own row.
         minutes
             Length of the path's bars: 1, 5, 15 or 60.
         fill_limit
@@ -208,8 +216,11 @@ class IntradayPath:
             self.missing_before[low:high],
             self.missing_after[first:stop],
         )
-        known = self.volatility[first:stop], self.rate[first:stop]
+        known = _Known(*(values[first:stop] for values in self._known()))
         return _assemble(self.symbol, self.bar_minutes, grid, known)
+
+    def _known(self) -> _Known:
+        return _Known(self.volatility, self.rate, self.dividend)
 
     def is_last(self, bar: int) -> bool:
         """Whether the session of this bar has no later one on the path."""
@@ -255,6 +266,14 @@ class _Grid(NamedTuple):
     session_of: IntArray
     missing_before: IntArray
     missing_after: IntArray
+
+
+class _Known(NamedTuple):
+    """What is known of each session before it opens."""
+
+    volatility: FloatArray
+    rate: FloatArray
+    dividend: FloatArray
 
 
 def _require_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
@@ -359,30 +378,33 @@ def _require_prices(day: date, prices: FloatArray) -> None:
         )
 
 
-def _known_before(
-    daily: pl.DataFrame, sessions: Sequence[date], volatility: str
-) -> tuple[FloatArray, FloatArray]:
-    """Volatility (decimal) and rate of the session before each."""
-    rows = {
-        day: (vix, rate)
-        for day, vix, rate in daily.select("session", volatility, "rate").iter_rows()
-    }
-    before = [rows.get(previous_session(day), (None, None)) for day in sessions]
-    found = np.array([[np.nan if x is None else float(x) for x in row] for row in before])
-    iv = found[:, 0] / 100.0
-    bad = np.flatnonzero(~np.isnan(iv) & ~((iv > 0.03) & (iv < MAX_VOLATILITY)))
+def _known_before(daily: pl.DataFrame, sessions: Sequence[date], volatility: str) -> _Known:
+    """Volatility (decimal) and rate of the session before each, and its own dividend."""
+
+    def column(name: str, days: Sequence[date]) -> FloatArray:
+        if name not in daily.columns:
+            return np.full(len(days), np.nan)
+        rows = dict(daily.select("session", name).iter_rows())
+        found = [rows.get(day) for day in days]
+        return np.array([np.nan if x is None else float(x) for x in found], dtype=np.float64)
+
+    before = [previous_session(day) for day in sessions]
+    iv = column(volatility, before) / 100.0
+    bad = np.flatnonzero(~np.isnan(iv) & ~((iv > _LEAST_VOLATILITY) & (iv < MAX_VOLATILITY)))
     if bad.size:
         at = int(bad[0])
         raise DataError(
-            f"{volatility} before {sessions[at]} is {found[at, 0]!r}, not index points",
+            f"{volatility} before {sessions[at]} is {100.0 * iv[at]!r}, not index points",
             hint="18 points are 18.0; leave missing values missing",
         )
-    return iv, np.ascontiguousarray(found[:, 1])
+    dividend = column("dividend", sessions)
+    if np.any(dividend < 0.0):
+        at = int(np.flatnonzero(dividend < 0.0)[0])
+        raise DataError(f"dividend of {sessions[at]} is {dividend[at]!r}, not an amount of cash")
+    return _Known(iv, column("rate", before), dividend)
 
 
-def _assemble(
-    symbol: str, minutes: int, grid: _Grid, known: tuple[FloatArray, FloatArray]
-) -> IntradayPath:
+def _assemble(symbol: str, minutes: int, grid: _Grid, known: _Known) -> IntradayPath:
     count = np.bincount(grid.session_of, minlength=len(grid.sessions))
     first_bar = np.concatenate(([0], np.cumsum(count))).astype(np.int64)
     calendar = sessions_between(grid.sessions[0], next_session(grid.sessions[-1], _AHEAD))
@@ -409,6 +431,7 @@ def _assemble(
         missing_after=arrays.missing_after,
         volatility=arrays.volatility,
         rate=arrays.rate,
+        dividend=arrays.dividend,
         calendar=tuple(calendar),
         ordinal=ordinal,
         arrays=arrays,
@@ -420,7 +443,7 @@ def _arrays(
     calendar: Sequence[date],
     first_bar: IntArray,
     ordinal: IntArray,
-    known: tuple[FloatArray, FloatArray],
+    known: _Known,
     prices: tuple[FloatArray, FloatArray],
 ) -> PathArrays:
     opened = np.array([int(session_open(day).timestamp()) for day in grid.sessions])
@@ -450,8 +473,9 @@ def _arrays(
         missing_after=grid.missing_after.astype(np.int64),
         ordinal=ordinal,
         minutes=length[ordinal],
-        volatility=known[0],
-        rate=known[1],
+        volatility=known.volatility,
+        rate=known.rate,
+        dividend=known.dividend,
         close_years=base + per_minute * length,
         close_clock=clock + length,
     )

@@ -43,11 +43,30 @@ def _walk_forward(cursor: duckdb.DuckDBPyConnection) -> None:
             create_table(cursor, spec)
 
 
+def _agents(cursor: duckdb.DuckDBPyConnection) -> None:
+    for name in (
+        "ledger.preferences",
+        "models.ensemble_weights",
+        "models.reward_models",
+        "models.regime_routing",
+        "models.hyperparameters",
+    ):
+        create_table(cursor, TABLES[name])
+
+
+def _chain_backtests(cursor: duckdb.DuckDBPyConnection) -> None:
+    create_table(cursor, TABLES["evaluation.chain_backtests"])
+    cursor.execute("ALTER TABLE lake.ledger.outcomes ADD COLUMN IF NOT EXISTS quote_kind VARCHAR")
+    create_views(cursor)
+
+
 #: In order, never edited once released: a change is a new migration at the end.
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "initial tables and views", _initial),
     Migration(2, "option chains", _chains),
     Migration(3, "walk-forward results", _walk_forward),
+    Migration(4, "preferences, ensembles, rewards and searches", _agents),
+    Migration(5, "backtests over chains, and the kind of quotes of outcomes", _chain_backtests),
 )
 
 

@@ -51,6 +51,40 @@ CHAIN_QUOTES: tuple[Column, ...] = (
     ("spot_source", "VARCHAR", "Where spot_used is from: parity, vendor or none."),
 )
 
+#: What a backtest over stored chains is of, and what it gave; fills at real quotes only.
+CHAIN_BACKTEST_KEY: tuple[Column, ...] = (
+    ("structure", "VARCHAR", "Option structure."),
+    ("bucket", "VARCHAR", "Days to expiry: 0, 1-7 or 7-45."),
+    ("fill", "VARCHAR", "next: at the chain after the decision's; same: at the decision's own."),
+    ("alpha", "DOUBLE", "Share of the half-spread that fills lose: 0 at mid, 1 at bid and ask."),
+    ("last_session", "DATE", "Last session of the chains."),
+)
+CHAIN_BACKTESTS: tuple[Column, ...] = (
+    ("costs", "VARCHAR", "Preset of commissions, fees and slippage."),
+    ("first_session", "DATE", "First session of the chains."),
+    ("sessions", "BIGINT", "Sessions with a chain: so few that nothing is proved by them."),
+    ("entries", "BIGINT", "Positions opened."),
+    ("trades", "BIGINT", "Positions closed."),
+    ("wins", "BIGINT", "Trades with a profit after costs."),
+    ("pnl", "DOUBLE", "Profit of the trades after costs, USD."),
+    ("gross", "DOUBLE", "Profit at mid prices, USD."),
+    ("spread", "DOUBLE", "Paid for the spread, USD."),
+    ("slippage", "DOUBLE", "Paid as slippage, USD."),
+    ("commission", "DOUBLE", "Commissions and fees, USD."),
+    ("mean_pnl_pct", "DOUBLE", "Mean of profit over capital at risk, as a decimal."),
+    ("worst_pnl", "DOUBLE", "The worst trade, USD."),
+    (
+        "breakeven_alpha",
+        "DOUBLE",
+        "Alpha at which the same trades make nothing; null if none does.",
+    ),
+    ("exits", "VARCHAR", "Trades by reason of their exit, JSON object."),
+    ("outcomes", "VARCHAR", "Entries looked for by what became of them, JSON object."),
+    ("carried_marks", "BIGINT", "Marks that were carried because a leg had no quote."),
+    ("exit_waits", "BIGINT", "Snapshots at which an exit waited for a quote."),
+    ("quote_kind", "VARCHAR", "chain: every fill is at a real quote."),
+)
+
 #: One row per session; definitions are in features/chain.py.
 CHAIN_FEATURES: tuple[Column, ...] = (
     ("quote_kind", "VARCHAR", "chain (real quotes) or surface (model prices); null without any."),

@@ -10,13 +10,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spy_assets.warehouse.agent_tables import (
+    ENSEMBLE_WEIGHTS,
+    HYPERPARAMETERS,
+    PREFERENCES,
+    REGIME_ROUTING,
+    REWARD_MODELS,
+)
 from spy_assets.warehouse.evaluation_tables import (
     WALK_FORWARD,
     WALK_FORWARD_EQUITY,
     WALK_FORWARD_TRADES,
     WALK_KEY,
 )
-from spy_assets.warehouse.option_tables import CHAIN_FEATURES, CHAIN_QUOTES
+from spy_assets.warehouse.option_tables import (
+    CHAIN_BACKTEST_KEY,
+    CHAIN_BACKTESTS,
+    CHAIN_FEATURES,
+    CHAIN_QUOTES,
+)
 
 SYSTEM_COLUMNS: Mapping[str, str] = {
     "available_at": "TIMESTAMPTZ",
@@ -294,6 +306,30 @@ _MODELS = (
         _LAKE,
         ("metrics", JSON, "Numbers that the gate saw, JSON object."),
     ),
+    _spec(
+        "models.ensemble_weights",
+        "window_end member",
+        "Weights of the ensemble's members, and how it did with them.",
+        *ENSEMBLE_WEIGHTS,
+    ),
+    _spec(
+        "models.reward_models",
+        "window_end",
+        "Rewards learnt from preferences, with their held-out accuracy.",
+        *REWARD_MODELS,
+    ),
+    _spec(
+        "models.regime_routing",
+        "window_end",
+        "Whether a policy per regime was better than one that sees the regime.",
+        *REGIME_ROUTING,
+    ),
+    _spec(
+        "models.hyperparameters",
+        "window_end algorithm",
+        "Best hyper-parameters of each search, and how many were tried.",
+        *HYPERPARAMETERS,
+    ),
 )
 
 _WALK = " ".join(column for column, _, _ in WALK_KEY)
@@ -319,6 +355,14 @@ _EVALUATION = (
         "Closed trades of each run of a walk-forward; none of the averaged random baseline.",
         *WALK_KEY,
         *WALK_FORWARD_TRADES,
+    ),
+    _spec(
+        "evaluation.chain_backtests",
+        f"symbol {' '.join(column for column, _, _ in CHAIN_BACKTEST_KEY)}",
+        "Structures traded over the stored real chains, never pooled with fills at model prices.",
+        _SYMBOL,
+        *CHAIN_BACKTEST_KEY,
+        *CHAIN_BACKTESTS,
     ),
 )
 
@@ -400,11 +444,24 @@ _LEDGER = (
         ("pnl", "DOUBLE", "Profit after costs, USD."),
         ("pnl_pct", "DOUBLE", "Profit over capital at risk, as a decimal."),
         ("costs", "DOUBLE", "Commissions and slippage, USD."),
+        (
+            "quote_kind",
+            "VARCHAR",
+            "Fills: chain (real quotes), surface (model prices) or mixed; null where not recorded.",
+        ),
         ("holding_sessions", "INTEGER", "Sessions held."),
         ("was_profitable", "BOOLEAN", "pnl > 0."),
         ("rule_label", "VARCHAR", "Label by the rule-based grader."),
         ("spot_entry", "DOUBLE", "Underlying at entry, USD."),
         ("spot_exit", "DOUBLE", "Underlying at exit, USD."),
+    ),
+    _spec(
+        "ledger.preferences",
+        "preference_id",
+        "Which of two trades a person called the better one.",
+        _SYMBOL,
+        _EVENT,
+        *PREFERENCES,
     ),
 )
 

@@ -24,7 +24,7 @@ VIEWS: dict[str, str] = {
           AND s.signal_id NOT IN (SELECT o.signal_id FROM {_OUTCOMES} AS o)
     """,
     "signals.statistics": f"""
-        SELECT s.symbol, s.model, s.action_name,
+        SELECT s.symbol, s.model, s.action_name, o.quote_kind,
             count(*) AS signals,
             count(o.signal_id) AS settled,
             count(*) FILTER (o.was_profitable) AS wins,
@@ -33,7 +33,7 @@ VIEWS: dict[str, str] = {
             avg(o.pnl) AS mean_pnl,
             sum(o.costs) AS costs
         FROM {_SIGNALS} AS s LEFT JOIN {_OUTCOMES} AS o ON o.signal_id = s.signal_id
-        GROUP BY s.symbol, s.model, s.action_name
+        GROUP BY s.symbol, s.model, s.action_name, o.quote_kind
     """,
 }
 

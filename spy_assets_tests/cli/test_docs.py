@@ -69,8 +69,8 @@ def test_links_lead_somewhere(page: Path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_settings_in_the_docs_exist(page: Path):
     text = page.read_text()
-    used = set(re.findall(r"(?:^    |`)(spy(?: db)? [a-z]+)", text, flags=re.MULTILINE))
-    assert {name for name in used if name not in {*COMMANDS, "spy db"}} == set()
+    used = set(re.findall(r"(?:^    |`)(spy(?: db| prefs)? [a-z]+)", text, flags=re.MULTILINE))
+    assert {name for name in used if name not in {*COMMANDS, "spy db", "spy prefs"}} == set()
     names = set(re.findall(r"\bSPY_[A-Z_]+[A-Z]\b", text))
     assert {
         name for name in names if not any(known.startswith(name) for known in known_names())

@@ -6,7 +6,14 @@ import pytest
 
 from spy_assets.errors import ConfigError, NonFiniteOutput
 from spy_assets.evaluation import backtest
-from spy_assets.evaluation.baselines import always, buy_and_hold, random_entries, run_baselines
+from spy_assets.evaluation.baselines import (
+    always,
+    buy_and_hold,
+    every_structure,
+    random_entries,
+    run_baselines,
+    short_premium,
+)
 from spy_assets.market.adjustment import forward_adjust
 from spy_assets.simulator.actions import CLOSE, HOLD
 from spy_assets.simulator.daily import DailySimulator
@@ -134,8 +141,53 @@ def test_every_baseline_is_there() -> None:
     names = set(run_baselines(VENUE, challenger))
     assert names == {
         "cash", "buy_and_hold", "random_same_rate", "always_long_call", "always_long_put",
-        "always_bull_call_debit", "always_bear_put_debit", "always_iron_condor",
+        "always_short_call", "always_short_put", "always_bull_call_debit", "always_bear_put_debit",
+        "always_bull_put_credit", "always_bear_call_credit", "always_iron_condor",
+        "always_long_straddle", "always_long_strangle", "always_butterfly",
     }  # fmt: skip
+
+
+def test_a_structure_of_the_policy_s_map_is_the_same_in_the_wider_one() -> None:
+    wide = run_baselines(VENUE)
+    for action, opening in enumerate(VENUE.actions.openings):
+        narrow = backtest.run_policy(VENUE, always(action))
+        assert np.array_equal(wide[f"always_{opening.structure}"].equity, narrow.equity)
+
+
+def test_every_always_baseline_trades_its_structure_and_nothing_else() -> None:
+    """A put of 200 sets 20,000 dollars aside, twice what the account has; the eleven others trade."""
+    results = run_baselines(VENUE)
+    runs = {name: run for name, run in results.items() if name.startswith("always_")}
+    for name, run in runs.items():
+        assert {trade.structure for trade in run.trades} <= {name.removeprefix("always_")}
+    assert [name for name, run in runs.items() if not run.trades] == ["always_short_put"]
+
+
+def test_the_short_premium_baselines_are_those_that_receive_a_credit() -> None:
+    sold = short_premium(run_baselines(VENUE))
+    assert set(sold) == {
+        "always_short_call", "always_short_put", "always_bull_put_credit",
+        "always_bear_call_credit", "always_iron_condor",
+    }  # fmt: skip
+    earned = [run.daily.net_pnl for run in sold.values()]
+    assert earned == sorted(earned, reverse=True)
+
+
+def test_a_policy_with_another_map_is_filtered_and_counted_by_it() -> None:
+    wide = every_structure(VENUE)
+    butterfly, hold = 11, 12
+    asked: list[int] = []
+
+    def refuse(simulator: DailySimulator, action: int, equity: object) -> bool:
+        asked.append(action)
+        return len(asked) > 1
+
+    result = backtest.run_policy(wide, always(butterfly), entry_filter=refuse)
+    assert (result.decisions[0].requested, result.decisions[0].action) == (butterfly, hold)
+    assert set(asked) == {butterfly}
+    assert {trade.structure for trade in result.trades} == {"butterfly"}
+    assert 0.9 < backtest.entry_rate(result) < 1.0
+    assert backtest.close_rate(result) == 0.0
 
 
 def test_buy_and_hold_earns_the_market_less_the_spread() -> None:

@@ -10,6 +10,7 @@ from spy_assets.errors import ConfigError
 from spy_assets.evaluation import breakdown as split
 from spy_assets.evaluation.backtest import Venue, run_policy
 from spy_assets.evaluation.baselines import random_entries
+from spy_assets.options.structures import STRUCTURES
 from spy_assets_tests.evaluation.markets import random_walk
 from spy_assets_tests.evaluation.trades import MONDAY, trade
 
@@ -42,9 +43,10 @@ def test_hours_are_new_yorks_in_winter_and_in_summer() -> None:
 
 def test_premium_units_and_holding_times_have_names() -> None:
     trades = [
-        trade(1.0, entry_value=-80.0, quantity=3, holding_sessions=0),
-        trade(1.0, entry_value=80.0, quantity=1, holding_sessions=3),
-        trade(1.0, entry_value=80.0, quantity=10, holding_sessions=25),
+        trade(1.0, structure="iron_condor", quantity=3, holding_sessions=0),
+        trade(1.0, quantity=1, holding_sessions=1),
+        trade(1.0, quantity=1, holding_sessions=3),
+        trade(1.0, quantity=10, holding_sessions=25),
     ]
     names = {
         dimension: [group.value for group in split.breakdown(trades, dimension)]
@@ -52,9 +54,20 @@ def test_premium_units_and_holding_times_have_names() -> None:
     }
     assert names == {
         "premium": ["long premium", "short premium"],
-        "units": ["1 units", "3 units", "10 units"],
-        "holding": ["0 closes", "2-3 closes", "11+ closes"],
+        "units": ["1 unit", "3 units", "10 units"],
+        "holding": ["0 closes", "1 close", "2-3 closes", "11+ closes"],
     }
+
+
+def test_payoffs_say_which_structures_receive_a_credit() -> None:
+    found = [name for name in STRUCTURES if split.receives_credit(name)]
+    assert found == [
+        "short_call",
+        "short_put",
+        "bull_put_credit",
+        "bear_call_credit",
+        "iron_condor",
+    ]
 
 
 def test_the_interval_is_the_one_of_students_test() -> None:
@@ -67,7 +80,7 @@ def test_the_interval_is_the_one_of_students_test() -> None:
 
 
 def test_only_dimensions_that_split_are_shown() -> None:
-    found = split.breakdowns([trade(1.0), trade(-1.0, structure="iron_condor")])
+    found = split.breakdowns([trade(1.0), trade(-1.0, structure="butterfly")])
     assert list(found) == ["structure"]
 
 

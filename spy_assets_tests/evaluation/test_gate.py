@@ -2,34 +2,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
 
 import numpy as np
 import pytest
 
 from spy_assets.errors import ConfigError
-from spy_assets.evaluation.backtest import BacktestResult, Venue, greedy, run_policy
-from spy_assets.evaluation.baselines import random_entries, run_baselines
+from spy_assets.evaluation.backtest import Venue, run_policy
+from spy_assets.evaluation.baselines import run_baselines
 from spy_assets.evaluation.gate import GateVerdict, evaluation_rows, promotion_gate
-from spy_assets.sessions import next_session, sessions_between
+from spy_assets.evaluation.seed_spread import seed_spread
 from spy_assets_tests.evaluation.markets import random_walk
-
-FIRST = date(2016, 1, 4)
-SESSIONS = tuple(sessions_between(FIRST, next_session(FIRST, 59)))
-TRADED = run_policy(Venue(random_walk(5, 60)), random_entries(0.9, 0.5, seed=1)).trades
-
-
-def result(
-    mean: float, *, spread: float = 10.0, seed: int = 0, name: str = "policy"
-) -> BacktestResult:
-    """A run whose daily P&L has this mean in the sample."""
-    pnl = np.random.default_rng(seed).normal(0, spread, len(SESSIONS))
-    pnl += mean - pnl.mean()
-    equity = 10_000 + np.concatenate(([0.0], pnl.cumsum()))
-    return BacktestResult(name, SESSIONS, equity, TRADED, (), 100.0)
-
-
-CASH = {"cash": result(0.0, spread=0.0, name="cash")}
+from spy_assets_tests.evaluation.policies import random_policy
+from spy_assets_tests.evaluation.runs import CASH, SESSIONS, TRADED, result
 
 
 def test_a_real_edge_is_accepted_by_the_gate() -> None:
@@ -136,23 +120,67 @@ def test_metrics_are_json_and_rows_are_evaluations() -> None:
     assert rows[0]["ci_low"] < rows[0]["mean_daily"] < rows[0]["ci_high"]
 
 
+def test_the_verdict_has_all_evidence_ready_for_json() -> None:
+    others = {str(k): result(2.0, seed=k + 9) for k in range(11)}
+    spread = seed_spread([[120.0], [40.0], [90.0]], seed=0)
+    verdict = promotion_gate(
+        result(20.0), None, CASH, bootstrap=False, candidates=others, spread=spread
+    )
+    metrics = json.loads(json.dumps(verdict.metrics, allow_nan=False))
+    assert (metrics["candidates"], metrics["trials"], verdict.trials) == (12, 12, 12)
+    known = {
+        "pbo",
+        "spa_p",
+        "deflated_sharpe",
+        "probabilistic_sharpe",
+        "seed_iqm",
+        "better_baseline_p",
+    }
+    assert all(metrics[name] is not None for name in known)
+    assert metrics["band"]["possible"]
+    assert metrics["seed_band"] == metrics["band"]["band"]
+
+
+def test_every_reason_has_its_numbers() -> None:
+    others = {str(k): result(2.0, seed=k + 9) for k in range(3)}
+    spread = seed_spread([[120.0], [40.0]], seed=0)
+    for mean in (20.0, -20.0):
+        verdict = promotion_gate(
+            result(mean), None, CASH, bootstrap=False, candidates=others, spread=spread
+        )
+        stated = [text for text in verdict.reasons if "promotion.bootstrap" not in text]
+        assert len(stated) >= 3
+        assert all(any(letter.isdigit() for letter in text) for text in stated)
+
+
+def test_a_run_that_never_moves_has_no_evidence_and_is_refused() -> None:
+    verdict = promotion_gate(CASH["cash"], None, CASH, bootstrap=False)
+    assert not verdict.accepted
+    assert "daily returns do not vary" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "band"),
+    [(7, 3, "CONTINUE"), (6, 4, "REFINE"), (4, 6, "MAJOR"), (0, 0, None)],
+)
+def test_the_seeds_own_bands(wins: int, losses: int, band: str | None) -> None:
+    trades = tuple(replace(TRADED[0], pnl=1.0) for _ in range(wins))
+    trades += tuple(replace(TRADED[0], pnl=-1.0) for _ in range(losses))
+    verdict = promotion_gate(
+        replace(result(1.0), trades=trades), None, CASH, bootstrap=True, min_trades=0
+    )
+    assert verdict.seed_band == band
+
+
 def test_no_noise_policy_on_a_random_walk_passes_the_gate() -> None:
+    """A dozen quick ones; the hundred that were trained are in test_noise_market.py."""
     accepted = []
     for market in range(3):
         venue = Venue(random_walk(100 + market))
         for number in range(4):
-            weights = np.random.default_rng(number).normal(size=(15, 7))
-            challenger = run_policy(venue, greedy(_noise_policy(weights)))
+            challenger = run_policy(venue, random_policy(np.random.default_rng(number)))
             rivals = run_baselines(venue, challenger, seeds=(0, 1))
             verdict = promotion_gate(challenger, None, rivals, bootstrap=True, trials=4)
             accepted.append(verdict.basis)
     assert len(accepted) == 12
     assert "gate" not in accepted
-
-
-def _noise_policy(weights: np.ndarray):  # type: ignore[no-untyped-def]
-    def probabilities(observation: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        scores = np.where(mask, np.exp((observation - 0.5) @ weights), 0.0)
-        return np.asarray(scores / scores.sum())
-
-    return probabilities

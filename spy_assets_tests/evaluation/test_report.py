@@ -22,6 +22,7 @@ FACTS = ReportFacts(
     costs="rltrade",
     notices=("SPY* is S&P 500 / 10",),
 )
+REGIMES = dict.fromkeys(random_walk(2, 60).sessions[::2], "high_<vol>")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def page() -> str:
     policy = run_policy(venue, random_entries(0.5, 0.2, seed=3))
     baselines = run_baselines(venue, policy, seeds=(0,))
     verdict = promotion_gate(policy, None, baselines, bootstrap=True)
-    return render_report(FACTS, policy, baselines, verdict)
+    return render_report(FACTS, policy, baselines, verdict, regimes=REGIMES)
 
 
 class _Balance(HTMLParser):
@@ -68,7 +69,8 @@ def test_the_page_loads_nothing(page: str) -> None:
     [
         "SPY*", "S&amp;P 500 / 10", "no market quoted them", "Not shown to beat", "buy_and_hold",
         "always_iron_condor", "prefers-color-scheme:dark", "Promotion gate", "BEAR_SPREAD",
-        "Hold-out &lt;60 sessions&gt;", DISCLAIMER,
+        "Hold-out &lt;60 sessions&gt;", DISCLAIMER, "Numbers", "Months", "Where the profit is",
+        "What to improve next", "high_&lt;vol&gt;", "first week&#x27;s band", "deflated Sharpe",
     ],
 )  # fmt: skip
 def test_the_page_says(page: str, text: str) -> None:
@@ -76,7 +78,7 @@ def test_the_page_says(page: str, text: str) -> None:
 
 
 def test_every_strategy_has_a_curve(page: str) -> None:
-    assert page.count("<polyline") == 9
+    assert page.count("<polyline") == 16
     assert "nan" not in page
 
 
@@ -85,10 +87,12 @@ def test_the_same_run_gives_the_same_page(page: str) -> None:
     policy = run_policy(venue, random_entries(0.5, 0.2, seed=3))
     baselines = run_baselines(venue, policy, seeds=(0,))
     verdict = promotion_gate(policy, None, baselines, bootstrap=True)
-    assert render_report(FACTS, policy, baselines, verdict) == page
+    assert render_report(FACTS, policy, baselines, verdict, regimes=REGIMES) == page
 
 
 def test_a_policy_that_never_trades_has_a_page_too() -> None:
     venue = Venue(random_walk(2, 60))
     page = render_report(FACTS, run_policy(venue, random_entries(0, 0, seed=0)), {})
     assert "<p>None.</p>" in page
+    assert "Where the profit is" not in page
+    assert "What to improve next" not in page

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 
 from spy_assets.errors import ConfigError
 from spy_assets.evaluation import selection_bias as bias
+from spy_assets.evaluation.statistics import sharpe
 
 SKEWED = [
     np.random.default_rng(seed).gamma(2.0, 0.01, 200) * sign - sign * 0.018
@@ -80,6 +81,25 @@ def test_the_best_of_100_noise_strategies_is_certain_alone_and_a_coin_among_them
     assert 0.98 < np.mean(alone) < 0.999
     assert 0.42 < np.mean(among) < 0.58
     assert 0.42 < np.mean(known) < 0.58
+
+
+def test_the_sharpe_interval_covers_the_true_ratio_about_as_often_as_it_says() -> None:
+    """Exponential losses: skewness -2, kurtosis 9, true ratio 0.1 a period."""
+    generator, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        found = bias.sharpe_interval(1.1 - generator.exponential(1.0, 250), periods=1)
+        assert found is not None
+        hits += found.low <= 0.1 <= found.high
+    assert 370 <= hits <= 394
+
+
+def test_the_sharpe_interval_is_around_the_annual_ratio() -> None:
+    found = bias.sharpe_interval(SKEWED[1], level=0.9)
+    assert found is not None
+    assert found.estimate == pytest.approx(sharpe(SKEWED[1]))
+    assert bias.sharpe_interval([0.1] * 9) is None
+    with pytest.raises(ConfigError, match="level 2"):
+        bias.sharpe_interval(SKEWED[1], level=2)
 
 
 def test_a_wide_search_deflates_more_than_one_of_near_copies() -> None:

@@ -22,6 +22,12 @@ ASSETS = sorted(GRAPH.materializable_asset_keys)
 PAGES = {"signals/statistics", "evaluation/report", "evaluation/walk_forward_report"}
 #: The one asset with a partition a fold.
 FOLDS = "evaluation/walk_forward"
+#: Models beside the daily one, and what they learn from.
+AGENTS = {
+    "models/a2c_daily", "models/dqn_daily", "models/ensemble_weights", "models/outcome_finetune",
+    "models/reward_model", "models/preference_finetune", "models/regime_routing",
+    "models/hyperparameters",
+}  # fmt: skip
 HEAVY = (
     "torch", "mlflow", "stable_baselines3", "gymnasium", "pandas", "matplotlib", "plotly",
     "yfinance", "exchange_calendars", "arch", "scipy", "pandera",
@@ -77,10 +83,10 @@ def test_everything_on_a_live_source_ages() -> None:
     assets = json.loads(snapshot.LIVE.read_text())["assets"]
     ageless = {name for name, asset in assets.items() if not asset["fails_when_older_than"]}
     # The mirror of the registry follows it; chains age where a source of them is set; a walk-forward
-    # is made when somebody asks for it.
-    assert ageless == {
+    # and what agents learn are made when somebody asks for it.
+    assert ageless == AGENTS | {
         "models/model_versions", "options/option_chain", "features/chain",
-        "evaluation/walk_forward", "evaluation/walk_forward_report",
+        "evaluation/walk_forward", "evaluation/walk_forward_report", "evaluation/chain_backtest",
     }  # fmt: skip
 
 
@@ -200,7 +206,7 @@ def test_every_asset_belongs_to_exactly_one_job() -> None:
 def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() -> None:
     described = snapshot.describe(defs)["assets"]
     kinds = {name: str(asset["partitions"]).split(" ")[0] for name, asset in described.items()}
-    assert {k for k, kind in kinds.items() if kind == "%Y-%m-%d"} == {
+    assert {k for k, kind in kinds.items() if kind == "%Y-%m-%d"} == AGENTS | {
         "market/minute_bars", "models/ppo_daily", "models/evaluation", "models/promotions",
         "signals/daily_signal", "ledger/outcomes",
     }  # fmt: skip
@@ -210,4 +216,6 @@ def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() 
         "session %Y-%m-%d Etc/GMT-2 x symbol SPY"
     }
     assert {k for k, kind in kinds.items() if kind == "folds"} == {FOLDS}
-    assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {"models/model_versions"}
+    assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {
+        "models/model_versions", "evaluation/chain_backtest", "evaluation/final_test",
+    }  # fmt: skip

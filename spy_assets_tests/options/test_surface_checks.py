@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spy_assets.options.ssvi import EssviSurface, Smile, SsviShape, SsviSurface, ThetaTerm
+from spy_assets.options.ssvi import EssviSurface, Layer, Smile, SsviShape, SsviSurface, ThetaTerm
 from spy_assets.options.surface_checks import check_surface
 
 TERM = ThetaTerm((0.1,), (0.004,), 0.04)
@@ -13,13 +13,17 @@ YEARS = [0.01, 0.1, 0.5]
 
 
 class Fixed:
-    """A surface of given smiles, in order of expiry."""
+    """A surface of given smiles, in order of expiry; a second layer of a tenth is a lower one."""
 
-    def __init__(self, *rows):
-        self.rows = rows
+    def __init__(self, *rows, below=()):
+        self.rows, self.below = rows, below
 
-    def smile(self, years):
-        return Smile(*map(np.array, zip(*self.rows, strict=True)))
+    def layers(self, years):
+        first, second = (
+            Smile(*map(np.array, zip(*rows, strict=True)))
+            for rows in (self.rows, self.below or self.rows)
+        )
+        return (Layer(0.9, first), Layer(0.1, second))
 
 
 def test_a_clean_surface_passes_every_comparison():
@@ -47,6 +51,14 @@ def test_falling_theta_gives_calendars_away():
     assert report.calendar > 0
     assert report.butterfly == report.density == 0
     assert report.worst == pytest.approx(np.sqrt(0.01 / 2 / np.pi) * 0.414, rel=0.05)
+
+
+def test_the_layers_prices_are_checked_together():
+    """A small layer that falls is outweighed by one that rises, unless it is all there is."""
+    rising = ((0.02, -0.5, 0.05), (0.03, -0.5, 0.06))
+    falling = ((0.021, -0.5, 0.05), (0.02, -0.5, 0.05))
+    assert check_surface(Fixed(*rising, below=falling), [0.1, 0.2]).violations == 0
+    assert check_surface(Fixed(*falling, below=rising), [0.1, 0.2]).calendar > 0
 
 
 def test_crossing_wings_give_calendars_away_far_from_the_money():

@@ -196,3 +196,13 @@ def test_the_registry_cannot_put_another_file_under_a_recorded_version(registry:
     with pytest.raises(ModelFileMismatch, match=f"{recorded.identity.sha256} is registered"):
         registry.load_recorded("1", recorded.identity, recorded.contract)
     assert not registry._kept(recorded.identity).exists()
+
+
+def test_a_spooled_training_waits_for_the_registry_of_its_own_model(registry: Registry) -> None:
+    other = training_record(model="a2c_daily")
+    registry.spool.put(other)
+    assert registry.flush_spool() == []
+    assert len(registry.spool.pending()) == 1
+    registry.model, registry.name = other.model, other.registered_name
+    assert [logged.record_id for logged in registry.flush_spool()] == [other.record_id]
+    assert registry.spool.pending() == []

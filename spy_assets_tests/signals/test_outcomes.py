@@ -51,6 +51,20 @@ def test_a_closed_trade_settles_at_its_repriced_pnl() -> None:
     assert set(row) == set(TABLES["ledger.outcomes"].columns) | SYSTEM
 
 
+def test_an_outcome_says_what_its_trade_was_filled_at() -> None:
+    signal, trade = bear_spread()
+    moment = decision_time(next_session(DAY, 11))
+    entry = tuple(replace(fill, quote_kind="chain") for fill in trade.entry_fills)
+    leaving = tuple(replace(fill, quote_kind="chain") for fill in trade.exit_fills)
+    kinds = [
+        trade,
+        replace(trade, entry_fills=entry),
+        replace(trade, entry_fills=entry, exit_fills=leaving),
+    ]
+    told = [settle_outcomes([signal], [one], moment, source="test").rows[0] for one in kinds]
+    assert [row["quote_kind"] for row in told] == ["surface", "mixed", "chain"]
+
+
 def test_an_open_trade_stays_pending_until_its_exit() -> None:
     signal, trade = bear_spread()
     early = settled_at(1)

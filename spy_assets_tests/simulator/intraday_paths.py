@@ -35,13 +35,21 @@ def bars_of(day: date, close: Sequence[float], minutes: int = 5) -> pl.DataFrame
     )
 
 
-def daily_of(days: Sequence[date], vix: float | Sequence[float | None] = 20.0) -> pl.DataFrame:
-    """What was known at the close before each of the days."""
+def daily_of(
+    days: Sequence[date],
+    vix: float | Sequence[float | None] = 20.0,
+    dividends: dict[date, float | None] | None = None,
+) -> pl.DataFrame:
+    """What was known at the close before each of the days, and dividends by ex-date (others: none)."""
     values = [vix] * len(days) if isinstance(vix, int | float) else list(vix)
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         {"session": [previous_session(day) for day in days], "vix_close": values},
         schema_overrides={"vix_close": pl.Float64},
     ).with_columns(rate=pl.lit(0.05))
+    last = pl.DataFrame({"session": [days[-1]]}, schema={"session": pl.Date})
+    rows = pl.concat([frame, last], how="diagonal")
+    paid = [(dividends or {}).get(day, 0.0) for day in rows["session"]]
+    return rows.with_columns(pl.Series("dividend", paid, pl.Float64))
 
 
 def flat_path(
@@ -82,4 +90,5 @@ def random_path(
         vix[int(rng.integers(count))] = None
         if count > 3:
             del parts[int(rng.integers(1, count - 1))]
-    return IntradayPath.from_bars(pl.concat(parts), daily_of(days, vix), minutes=minutes)
+    paid = {day: [2.0, 8.0, None][int(rng.integers(3))] for day in days if rng.uniform() < 0.4}
+    return IntradayPath.from_bars(pl.concat(parts), daily_of(days, vix, paid), minutes=minutes)

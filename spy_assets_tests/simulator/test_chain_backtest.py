@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -26,7 +25,17 @@ from spy_assets.simulator.chain_strategy import (
 )
 from spy_assets.simulator.chain_table import ChainTable, Dividend
 from spy_assets.simulator.costs import PRESETS, CostModel
-from spy_assets.simulator.exits import ExitRules, MaxHold, SpotMove, exit_rules
+from spy_assets.simulator.exits import (
+    CreditStop,
+    ExitRules,
+    MaxHold,
+    ModelExit,
+    NearExpiry,
+    SpotMove,
+    TimeStop,
+    TrailingStop,
+    exit_rules,
+)
 from spy_assets_tests.simulator.chain_markets import (
     random_table,
     real_closes,
@@ -53,6 +62,8 @@ rules_of = st.sampled_from(
         exit_rules(),
         exit_rules(0.1, 0.2, 2, credit_stop=0.5, credit_target=0.2),
         ExitRules((SpotMove(-0.01, 0.012), MaxHold(4)), 4),
+        ExitRules((CreditStop(1.3), TrailingStop(0.05, 0.1), NearExpiry(minutes=None, sessions=1))),
+        ExitRules((TimeStop(200.0), NearExpiry(minutes=300.0), ModelExit())),
         NEVER,
     ]
 )
@@ -72,10 +83,10 @@ def strategies(draw: st.DrawFn) -> ChainStrategy:
             most_per_expiry=draw(st.sampled_from([None, 1])),
         ),
         rules=draw(rules_of),
-        near_expiry=draw(st.sampled_from([None, 0, 1])),
         fill=draw(st.sampled_from(["next", "same"])),
-        alpha=draw(st.sampled_from([0.0, 0.5, 1.0])),
-        costs=draw(st.sampled_from(list(PRESETS.values()))),
+        costs=draw(st.sampled_from(list(PRESETS.values()))).at_alpha(
+            draw(st.sampled_from([0.0, 0.5, 1.0]))
+        ),
         units=draw(st.integers(1, 3)),
         strike_miss=1.5,
         delta_miss=0.1,
@@ -137,7 +148,7 @@ def test_random_chains_bring_out_every_kind_of_exit_and_refusal():
                 made = backtest_chain(table, strategy)
                 reasons |= set(made.trades["exit_reason"])
                 outcomes |= set(made.entries["outcome"])
-    assert reasons >= {"stop_loss", "profit_target", "expiry", "end_of_data", "early_assignment"}
+    assert reasons >= {"stop_loss", "profit_target", "expiry", "end_of_data", "assignment"}
     assert outcomes >= {
         "entered", "position_limit", "no_quote", "no_settlement", "unbounded",
         "no_next_session", "not_quoted_at_fill", "end_of_table", "expired_before_fill",
@@ -160,8 +171,8 @@ def test_the_compiled_pass_equals_the_twin_on_real_chains(real_table, name):
         fill="same",
         allow_naked=True,
     )
-    assert assert_equal(real_table, replace(base, alpha=0.5)) >= 3
-    assert assert_equal(real_table, replace(base, fill="next")) >= 3
+    assert assert_equal(real_table, replace(base, costs=base.costs.at_alpha(0.5))) >= 2
+    assert assert_equal(real_table, replace(base, fill="next")) >= 2
 
 
 # ---------------------------------------------------------------- by hand
@@ -199,7 +210,9 @@ class Case:
 )
 def test_fills_lie_alpha_half_spreads_from_the_mid(case):
     table = written((MONDAY, 100.0, OPENED), (TUESDAY, 101.0, CLOSED), expiry=FRIDAY)
-    trade = backtest_chain(table, replace(SPREAD, alpha=case.alpha)).trades.row(0, named=True)
+    trade = backtest_chain(table, replace(SPREAD, costs=COSTS.at_alpha(case.alpha))).trades.row(
+        0, named=True
+    )
     assert trade["entry_value"] == pytest.approx(-case.received)
     assert trade["exit_value"] == pytest.approx(-case.paid_back)
     assert trade["commission"] == 4.0
@@ -287,7 +300,7 @@ def test_a_short_call_is_assigned_before_an_ex_date_that_pays_more_than_its_time
     )
     table = written(*chains, expiry=FRIDAY, dividends=[Dividend(WEDNESDAY, 0.5)])
     trade = backtest_chain(table, strategy).trades.row(0, named=True)
-    assert (trade["exit_reason"], trade["exit_session"]) == ("early_assignment", TUESDAY)
+    assert (trade["exit_reason"], trade["exit_session"]) == ("assignment", TUESDAY)
     # The short call at intrinsic, 5.00; the long one sold at its bid.
     assert trade["exit_prices"] == [5.0, 3.2]
     small = written(*chains, expiry=FRIDAY, dividends=[Dividend(WEDNESDAY, 0.05)])
@@ -302,23 +315,6 @@ def test_contracts_that_settle_at_the_open_are_left_out_unless_asked_for():
     assert backtest_chain(table, strategy).entries["outcome"].to_list() == ["no_expiry"] * 2
     asked = replace(strategy, expiry=replace(strategy.expiry, opening=True))
     assert backtest_chain(table, asked).entries["outcome"][0] == "entered"
-
-
-def test_the_break_even_alpha_is_where_the_same_trades_make_nothing():
-    table = written((MONDAY, 100.0, OPENED), (TUESDAY, 101.0, CLOSED), expiry=FRIDAY)
-    alpha = backtest_chain(table, SPREAD).breakeven_alpha
-    # 70 dollars at mid, 4 of commission, and half-spreads of 10 + 5 + 5 + 10 dollars.
-    assert alpha == pytest.approx((70.0 - 4.0) / 30.0)
-    costly = replace(SPREAD, costs=replace(COSTS, commission=15.0))
-    alpha = backtest_chain(table, costly).breakeven_alpha
-    assert backtest_chain(table, replace(costly, alpha=alpha)).pnl == pytest.approx(0.0, abs=1e-9)
-
-
-def test_without_trades_there_is_no_break_even_alpha():
-    table = written((MONDAY, 100.0, OPENED), expiry=FRIDAY)
-    made = backtest_chain(table, SPREAD)
-    assert math.isnan(made.breakeven_alpha)
-    assert made.pnl == 0.0
 
 
 def test_legs_by_delta_need_deltas():

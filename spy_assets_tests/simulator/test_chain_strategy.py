@@ -67,7 +67,6 @@ CONDOR = ChainStrategy("iron_condor", legs_by_width("iron_condor"))
         (lambda: ExpiryRule(5, 3), "from 5 to 3"),
         (lambda: EntryRule(every=0), "every 0"),
         (lambda: replace(CONDOR, legs=()), "4 legs, 0 rules"),
-        (lambda: replace(CONDOR, alpha=1.1), "alpha 1.1"),
         (lambda: replace(CONDOR, fill="open"), "fill 'open'"),
         (lambda: replace(CONDOR, units=0), "0 units"),
         (lambda: replace(CONDOR, capital=0.0), "capital 0.0"),

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from spy_assets.errors import ConfigError, DataError
+from spy_assets.errors import ConfigError, DataError, NaiveTimestamp
 from spy_assets.simulator.chain_table import ChainTable, QuoteCounts
 from spy_assets_tests.simulator.chain_markets import MONDAY, random_rows, real_closes, real_rows
 
@@ -112,6 +112,17 @@ def test_rows_that_cannot_be_right_are_named(columns, message):
 def test_missing_columns_are_named():
     with pytest.raises(DataError, match=r"lacks the columns \['bid'\]"):
         ChainTable.from_frame(one_chain().drop("bid"))
+
+
+def test_chains_of_two_underlyings_are_two_tables():
+    with pytest.raises(DataError, match=r"the chain is of \['QQQ', 'SPY'\]"):
+        ChainTable.from_frame(one_chain(symbol=["SPY", "SPY", "QQQ", "QQQ"]))
+
+
+@pytest.mark.parametrize("name", ["snapshot_at", "quoted_at"])
+def test_a_moment_without_a_time_zone_is_refused(name):
+    with pytest.raises(NaiveTimestamp, match=f"column {name} has no time zone"):
+        ChainTable.from_frame(one_chain(**{name: datetime(2024, 6, 3, 20, 15)}))  # noqa: DTZ001
 
 
 def test_a_session_is_one_snapshot_at_its_newest_quote_or_the_end_of_trading():

@@ -24,12 +24,10 @@ from spy_assets.simulator.exits import (
     ProfitTarget,
     TimeStop,
 )
-from spy_assets.simulator.intraday import (
-    NO_RULES,
+from spy_assets.simulator.intraday import NO_RULES, IntradaySimulator, Order
+from spy_assets.simulator.intraday_book import (
     IntradayBook,
     IntradayConfig,
-    IntradaySimulator,
-    Order,
     expiry_for,
     is_uncovered,
     reg_t_margin,
@@ -195,6 +193,36 @@ def test_a_longer_option_is_held_over_nights_and_settled_in_its_session():
     trade = one_trade(flat_path(5), dte=4)
     assert trade.exit_session == date(2024, 7, 5)
     assert trade.holding_sessions == 4
+
+
+@pytest.mark.parametrize(("dividend", "assigned"), [(8.0, True), (0.01, False), (0.0, False)])
+def test_a_sold_call_is_assigned_before_an_ex_date_above_its_time_value(dividend, assigned):
+    days = days_from(FIRST, 4)
+    bars = pl.concat([bars_of(day, [500.0] * 20 + [510.0] * 58) for day in days])
+    known = daily_of(days, dividends={days[1]: dividend})
+    path = IntradayPath.from_bars(bars, known, minutes=5)
+    trade = one_trade(path, structure="bear_call_credit", dte=4)
+    assert (trade.exit_reason == "assignment") is assigned
+    if assigned:
+        # Delivered at 500 short, covered at the next open, the dividend paid; the long call is sold.
+        assert trade.exit_session == days[1]
+        (sold,) = trade.exit_fills
+        assert sold.leg.contract.strike == 505.0
+        assert trade.exit_value == pytest.approx(100 * (sold.price - (500.0 + 8.0 - 500.0)))
+
+
+def test_an_unknown_dividend_is_named_and_an_assignment_survives_a_session_without_volatility():
+    days = days_from(FIRST, 5)
+    bars = pl.concat([bars_of(day, [500.0] * 20 + [510.0] * 58) for day in days])
+    known = daily_of(days, [20.0, 20.0, None, None, None], {days[1]: None, days[2]: 9.0})
+    path = IntradayPath.from_bars(bars, known, minutes=5)
+    simulator = IntradaySimulator(path)
+    events = run(simulator, {5: [order(simulator, "bear_call_credit", dte=4)]})
+    assert (events.count("dividend_unknown"), events.count("assigned")) == (1, 1)
+    (trade,) = simulator.account.trades
+    # Nothing could be traded until it expired on the fourth session, at 510.
+    assert (trade.exit_reason, trade.exit_session) == ("expiry", date(2024, 7, 5))
+    assert trade.exit_value == pytest.approx(100 * (5.0 - (510.0 + 9.0 - 500.0)))
 
 
 def test_a_models_word_and_a_policys_close_fill_at_the_next_open():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,14 +23,7 @@ from spy_assets.simulator.exits import (
     StopLoss,
     TrailingStop,
 )
-from spy_assets.simulator.intraday import (
-    BID_ASK_COSTS,
-    IntradayBook,
-    IntradayConfig,
-    IntradaySimulator,
-    Order,
-    expiry_for,
-)
+from spy_assets.simulator.intraday import IntradaySimulator, Order
 from spy_assets.simulator.intraday_batch import (
     NOT_REACHED,
     OUTCOMES,
@@ -37,6 +32,12 @@ from spy_assets.simulator.intraday_batch import (
     order_table,
     rule_table,
     timed_entries,
+)
+from spy_assets.simulator.intraday_book import (
+    BID_ASK_COSTS,
+    IntradayBook,
+    IntradayConfig,
+    expiry_for,
 )
 from spy_assets.simulator.kernel import check_invariant
 from spy_assets.simulator.session_filter import SessionFilter
@@ -86,6 +87,7 @@ def test_the_compiled_clock_equals_the_readable_one(seed, holes, out):
     path = random_path(seed, 6, minutes=15, holes=holes, scale=float(rng.uniform(0.3, 3.0)))
     config = IntradayConfig(max_positions=3, close_out=out, allow_naked=True)
     costs = [BID_ASK_COSTS, *PRESETS.values()][int(rng.integers(len(PRESETS) + 1))]
+    costs = replace(costs, alpha=float(rng.choice([0.0, 0.4, 1.0])))
     orders = random_orders(path, IntradayBook(path, config), rng, 14)
     capital = float(rng.choice([20_000.0, 125_000.0]))
     simulator, events, equity = walk(path, orders, costs, config, capital)
@@ -117,6 +119,23 @@ def test_what_is_closed_and_what_is_open_is_the_change_of_value():
     assert run.equity[-1] - run.capital == pytest.approx(
         run.pnl.sum() + open_flow + run.marks, abs=1e-9
     )
+
+
+@pytest.mark.parametrize("bar", [40, 57, 90])
+def test_no_bar_knows_a_later_one(bar):
+    path = random_path(11, 5, minutes=15)
+    changed = path.close.copy()
+    changed[bar + 1 :] *= 1.1
+    other = replace(path, close=changed, arrays=path.arrays._replace(close=changed))
+    config = IntradayConfig(allow_naked=True)
+    orders = random_orders(path, IntradayBook(path, config), np.random.default_rng(bar), 20)
+    orders = [(decided, order) for decided, order in orders if decided < bar]
+    one, two = (
+        backtest(which, orders, chains=RULES, config=config, stop=bar + 1)
+        for which in (path, other)
+    )
+    assert (one.cash, one.marks) == (two.cash, two.marks)
+    np.testing.assert_array_equal(one.result, two.result)
 
 
 @pytest.mark.parametrize("right", ["P", "C"])

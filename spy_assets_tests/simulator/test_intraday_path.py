@@ -82,8 +82,13 @@ def test_volatility_and_rate_are_those_of_the_session_before():
     days = days_from(FIRST, 3)
     bars = pl.concat([bars_of(day, [500.0] * 3) for day in days])
     daily = daily_of(days, [20.0, None, 30.0])
-    today = pl.DataFrame({"session": [days[2]], "vix_close": [99.0], "rate": [0.99]})
-    path = IntradayPath.from_bars(bars, pl.concat([daily, today]), minutes=5)
+    daily = daily.with_columns(
+        pl.when(pl.col("session") == days[2])
+        .then(99.0)
+        .otherwise(pl.col("vix_close"))
+        .alias("vix_close")
+    )
+    path = IntradayPath.from_bars(bars, daily, minutes=5)
     assert path.volatility.tolist() == pytest.approx([0.2, np.nan, 0.3], nan_ok=True)
     assert path.rate.tolist() == [0.05, 0.05, 0.05]
 
@@ -160,6 +165,15 @@ def test_bad_parameters_are_refused():
         IntradayPath.from_bars(frame, daily_of([FIRST]), minutes=5, fill_limit=-1)
     with pytest.raises(DataError, match="not index points"):
         IntradayPath.from_bars(frame, daily_of([FIRST], 0.2), minutes=5)
+    with pytest.raises(DataError, match="not an amount of cash"):
+        IntradayPath.from_bars(frame, daily_of([FIRST], dividends={FIRST: -1.0}), minutes=5)
+
+
+def test_a_dividend_is_the_ex_dates_own_and_unknown_without_a_column():
+    frame, known = bars_of(FIRST, [500.0] * 3), daily_of([FIRST], dividends={FIRST: 1.75})
+    assert IntradayPath.from_bars(frame, known, minutes=5).dividend.tolist() == [1.75]
+    blind = IntradayPath.from_bars(frame, known.drop("dividend"), minutes=5)
+    assert np.isnan(blind.dividend).all()
 
 
 def test_real_minutes_come_through_the_files_source(shared_data):

@@ -50,6 +50,17 @@ def test_migrations_run_once_in_order_and_keep_the_data(warehouse: Warehouse):
     assert warehouse.read(BARS.name)["spread"].to_list() == [None] * 3
 
 
+def test_outcomes_of_an_older_lake_get_the_kind_of_their_quotes(warehouse: Warehouse):
+    cursor = warehouse._connection.cursor()
+    step = next(one for one in MIGRATIONS if "kind of quotes" in one.name)
+    cursor.execute("DROP TABLE lake.evaluation.chain_backtests")
+    cursor.execute("ALTER TABLE lake.ledger.outcomes DROP COLUMN quote_kind")
+    step.apply(cursor)
+    for table in ("ledger.outcomes", "evaluation.chain_backtests"):
+        assert "quote_kind" in warehouse.read(table).columns
+    assert warehouse.execute("SELECT quote_kind FROM lake.signals.statistics").is_empty()
+
+
 def test_a_failing_migration_leaves_no_trace(warehouse: Warehouse):
     def fail(cursor):
         cursor.execute("CREATE TABLE lake.market.half (a INTEGER)")
@@ -72,6 +83,16 @@ def test_a_failing_migration_leaves_no_trace(warehouse: Warehouse):
                 "evaluation.walk_forward",
                 "evaluation.walk_forward_equity",
                 "evaluation.walk_forward_trades",
+            },
+        ),
+        (
+            4,
+            {
+                "ledger.preferences",
+                "models.ensemble_weights",
+                "models.reward_models",
+                "models.regime_routing",
+                "models.hyperparameters",
             },
         ),
     ],

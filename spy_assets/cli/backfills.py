@@ -1,0 +1,234 @@
+"""``spy walkforward`` and ``spy plan``: the walk-forward, and what backfills cost before they start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spy_assets.cli.terminal import AsJson, begin, environment
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from spy_assets.backfill import WalkReport
+    from spy_assets.plan_cost import Cost, Which
+
+Timesteps = Annotated[
+    int | None, typer.Option(min=1, help="Environment steps per seed; the preset's by default.")
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, max=50, help="Number of seeds; the preset's by default.")
+]
+TrainPreset = Annotated[
+    str | None, typer.Option(help="Training preset; SPY_TRAIN__PRESET by default.")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="Windows: s0, expanding, yearly or yearly_expanding; SPY_WALK__PRESET by default."
+    ),
+]
+Years = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Only the last folds: as many as so many years have."),
+]
+OnlyFailed = Annotated[
+    bool, typer.Option("--only-failed", help="Only partitions whose last run failed.")
+]
+
+
+def walkforward(
+    ctx: typer.Context,
+    preset: Preset = None,
+    years: Years = None,
+    timesteps: Timesteps = None,
+    seeds: Seeds = None,
+    train_preset: TrainPreset = None,
+    only_failed: OnlyFailed = False,
+    final: Annotated[
+        bool,
+        typer.Option("--final", help="Then test on the final period: once, and none after it."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train and test fold after fold, and print the policy beside every baseline, whatever that says.
+
+    Folds that are there already for the same configuration are left; a run that was stopped goes on.
+    """
+    training = _training(timesteps, seeds, train_preset)
+    ctx.with_resource(environment(_walk_environment(preset)))
+    terminal = begin(ctx, as_json=as_json)
+    with terminal.guarded_stdout():
+        from spy_assets import backfill
+
+        which: Which = "failed" if only_failed else "missing"
+        report = backfill.walk_forward(
+            terminal.settings,
+            terminal.out,
+            years=years,
+            which=which,
+            training=training,
+            final=final,
+        )
+    terminal.emit(report.to_json(), lambda: _report(report))
+
+
+def plan(
+    ctx: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(help="walk_forward, training, signals, chains, or an asset's name."),
+    ],
+    first: Annotated[
+        str | None, typer.Option("--from", help="First partition; what is usual by default.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", help="Last partition; what is usual by default.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Take every n-th partition.")] = 1,
+    preset: Preset = None,
+    years: Years = None,
+    timesteps: Timesteps = None,
+    seeds: Seeds = None,
+    train_preset: TrainPreset = None,
+    only_missing: Annotated[
+        bool, typer.Option("--only-missing", help="What is missing or failed; so by default.")
+    ] = False,
+    only_failed: OnlyFailed = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="What is there as well: it is made again.")
+    ] = False,
+    start: Annotated[bool, typer.Option("--run", help="Make it; a stopped one goes on.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a backfill or sweep costs before it starts: partitions, training steps, minutes.
+
+    Minutes are from recorded runs of this profile, else unknown. Nothing is made without --run.
+    """
+    if only_missing + only_failed + everything > 1:
+        raise typer.BadParameter("--only-missing, --only-failed and --all exclude each other")
+    which: Which = "failed" if only_failed else "all" if everything else "missing"
+    training = _training(timesteps, seeds, train_preset)
+    ctx.with_resource(environment(_walk_environment(preset)))
+    terminal = begin(ctx, as_json=as_json)
+    with terminal.guarded_stdout():
+        from spy_assets import backfill
+
+        request = backfill.Request(target, which, first, last, every, years, training)
+        found = backfill.cost(terminal.settings, terminal.out, request)
+        if start:
+            if not as_json:
+                terminal.out.print(_cost(found))
+            backfill.backfill(terminal.settings, terminal.out, request)
+    terminal.emit(found.to_json() | {"made": start}, lambda: _told(found, start))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (walkforward, plan):
+        app.command()(command)
+
+
+def _training(timesteps: int | None, seeds: int | None, train_preset: str | None) -> dict[str, Any]:
+    """What is given of a training; a wrong preset is told before anything runs."""
+    if train_preset is not None:
+        from spy_assets.settings import load_settings
+
+        load_settings(train={"preset": train_preset})
+    given = {"timesteps": timesteps, "seeds": seeds, "preset": train_preset}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _walk_environment(preset: str | None) -> Mapping[str, str]:
+    """The windows decide the partitions, which are fixed when the graph is imported."""
+    return {} if preset is None else {"SPY_WALK__PRESET": preset}
+
+
+def _told(cost: Cost, started: bool) -> RenderableType:
+    return f"{len(cost.partitions)} partition(s) made" if started else _cost(cost)
+
+
+def _cost(cost: Cost) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(title=f"plan: {cost.asset}", show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("partitions", f"{cost.total} asked for: {cost.present} present, "
+                  f"{cost.missing} missing, {cost.failed} failed")  # fmt: skip
+    table.add_row("to make", f"{len(cost.partitions)} ({cost.which}){_span(cost)}")
+    if cost.training_steps is not None:
+        table.add_row("training steps", f"{cost.training_steps:,}")
+    minutes = "unknown" if cost.minutes is None else f"{cost.minutes:,.1f}"
+    table.add_row("minutes", minutes)
+    table.add_row("from", cost.basis)
+    return table
+
+
+def _span(cost: Cost) -> str:
+    parts = cost.partitions
+    return f": {parts[0]} to {parts[-1]}" if parts else ""
+
+
+def _report(report: WalkReport) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    figures, words = report.figures, f"{report.preset}, configuration {report.configuration}"
+    parts: list[Any] = [_strategies(f"walk-forward {words}", figures)]
+    deflated = figures["deflated_sharpe"]
+    notes = [
+        figures["verdict"],
+        f"{figures['folds']} folds, {figures['first']} to {figures['last']}; {report.made} made now; "
+        f"{figures['trials']} trial(s), deflated Sharpe probability "
+        + ("–" if deflated is None else f"{deflated:.3f}"),
+        f"tearsheet {report.tearsheet}",
+    ]
+    parts.append(Text("\n".join(notes)))
+    if report.final is not None:
+        parts += [_strategies(f"final period {words}", report.final), Text(report.final["verdict"])]
+    return Group(*parts)
+
+
+def _strategies(title: str, figures: Mapping[str, Any]) -> RenderableType:
+    """The policy beside every baseline."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("strategy", no_wrap=True)
+    heads = (
+        "net P&L",
+        "avg",
+        "std",
+        "min",
+        "max",
+        "Sharpe",
+        "avg DD",
+        "worst DD",
+        "trades",
+        "lead, $ a session",
+    )
+    for name in heads:
+        table.add_column(name, justify="right")
+    for row in figures["strategies"]:
+        table.add_row(*_cells(row), style="bold" if row["strategy"] == "policy" else None)
+    return table
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    lead = "–"
+    if row["lead"] is not None:
+        lead = f"{row['lead']:,.2f} ({row['lead_low']:,.2f} to {row['lead_high']:,.2f})"
+    shares = ("avg_return", "std_return", "min_return", "max_return")
+    return [
+        row["strategy"],
+        f"{row['net_pnl']:,.2f}",
+        *("–" if row[name] is None else f"{row[name]:.1%}" for name in shares),
+        f"{row['avg_sharpe']:.2f}",
+        f"{row['avg_drawdown']:.1%}",
+        f"{row['worst_drawdown']:.1%}",
+        f"{row['trades']:,}",
+        lead,
+    ]
