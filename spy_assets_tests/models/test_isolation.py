@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spy_assets.defs.models import _isolated
+from spy_assets.defs.models import isolated
 from spy_assets.models.policy.select import train_and_select
 from spy_assets_tests.models.markets import random_market, tiny_config
 
@@ -20,7 +20,7 @@ def test_an_isolated_training_gives_the_same_policy(tmp_path: Path) -> None:
         config,
         checkpoint_dir=tmp_path,
         progress=lambda done, text: told.append((done, text)),
-        train=_isolated(8_192),
+        train=isolated(8_192),
     )
     here = train_and_select(path, config)
     assert alone.chosen.policy.policy_hash == here.chosen.policy.policy_hash
