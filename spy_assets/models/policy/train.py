@@ -177,10 +177,6 @@ def train_policy(
         return trainer.result(resumed_at)
 
 
-#: The name from before there were other algorithms.
-train_ppo = train_policy
-
-
 def _run(trainer: _Trainer, store: CheckpointStore, config: AgentConfig, report: Progress) -> None:
     state, written = trainer.state(), trainer.done
     try:
