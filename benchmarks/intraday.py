@@ -24,8 +24,8 @@ from measuring import Figure, clean_environment, report, timed_process
 
 from spy_assets.sessions import bars_due, previous_session, session_open, sessions_between
 from spy_assets.simulator.exits import CreditStop, ExitRules
-from spy_assets.simulator.intraday import IntradayConfig
 from spy_assets.simulator.intraday_batch import EntryRule, IntradayBacktest, backtest, timed_entries
+from spy_assets.simulator.intraday_book import IntradayConfig
 from spy_assets.simulator.intraday_path import IntradayPath
 
 FIRST, LAST = date(2024, 3, 26), date(2024, 12, 31)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +83,12 @@ class WalkReport:
     due: int
     figures: Mapping[str, Any]
     tearsheet: str
+    final: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
         own = {name: getattr(self, name) for name in ("preset", "configuration", "made", "due")}
-        return {**own, **self.figures, "tearsheet": self.tearsheet}
+        return {**own, **self.figures, "tearsheet": self.tearsheet, "final": self.final}
 
 
 def cost(settings: Settings, console: Console, request: Request) -> Cost:
@@ -117,11 +118,16 @@ def walk_forward(
     years: float | None = None,
     which: Which = "missing",
     training: Mapping[str, Any] | None = None,
+    final: bool = False,
 ) -> WalkReport:
-    """Bring history up to date, walk the folds that are missing, and sum all of them up."""
+    """Bring history up to date, walk the folds that are missing, and sum all of them up.
+
+    With ``final``, test the configuration on the final period too: once, and none after it.
+    """
     with plan.open_runner(settings, console) as runner:
         plan.history(runner, runner.spy.last_session())
-        return walk(runner, years=years, which=which, training=training)
+        report = walk(runner, years=years, which=which, training=training)
+        return replace(report, final=final_test(runner, training or {})) if final else report
 
 
 def walk(
@@ -158,6 +164,30 @@ def walk(
         figures=json.loads(path.with_suffix(".json").read_text()),
         tearsheet=str(path),
     )
+
+
+def final_test(runner: Runner, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Test a configuration on the final period; gives the figures of its stored runs.
+
+    A configuration that was tested on it before is not tested again.
+
+    Raises
+    ------
+    RunFailed
+        Another configuration was tested on it, or folds are missing.
+    """
+    settings = runner.settings
+    preset = walking.final_preset(settings.walk.preset)
+    digest = _configuration(runner, training).digest
+    with runner.spy.warehouse() as lake:
+        done = walking.walked_windows(lake, preset, digest)
+    if not done:
+        config = {"ops": {"evaluation__final_test": {"config": dict(training)}}}
+        runner.stage("final period", "final_test", None, config=config, force=True)
+    with runner.spy.warehouse() as lake:
+        stored = walking.stored_walk(lake, preset, digest)
+        trials = walking.trials(lake, runner.spy.registry(), settings.symbol)
+    return walking.summary_of(stored, trials).to_dict()
 
 
 def _planned(runner: Runner, request: Request) -> tuple[Cost, AssetKey]:
@@ -265,7 +295,7 @@ def _make(runner: Runner, planned: Cost, key: AssetKey, training: Mapping[str, A
         config = {"ops": {key.to_python_identifier(): {"config": dict(training)}}}
     groups = _groups(runner, key, planned.partitions)
     for number, group in enumerate(groups, 1):
-        title = f"{planned.target} {number}/{len(groups)} {group[0]}"
+        title = f"{number}/{len(groups)} {group[0]}"
         if len(group) > 1:
             title += f" to {group[-1]}"
         runner.stage(title, planned.job, group, config=config, force=True)

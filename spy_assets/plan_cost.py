@@ -1,21 +1,21 @@
 """What a backfill or a sweep will cost, said before it starts: partitions, training steps, minutes.
 
 Partitions are counted from Dagster's own records: present, missing, failed. Minutes are what recorded
-runs of the asset took, per partition, or the training steps to make over the speed at which this profile
-was seen to train. Where nothing was recorded they are unknown, and said to be.
+runs of the asset took, for a partition and, where something is trained, for a step. Where nothing was
+recorded they are unknown, and said to be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import median
+from statistics import linear_regression, median
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
-from spy_assets.defs.describe import ENV_STEPS, TRAINING_SECONDS
+from spy_assets.defs.describe import ENV_STEPS
 from spy_assets.defs.partitions import span_of
 from spy_assets.errors import ConfigError
 
@@ -173,27 +173,58 @@ def expected_seconds(
     )
     if not records or not count:
         return (0.0, "nothing to make") if not count else (None, UNKNOWN)
+    entries = [one.event_log_entry for one in records]
     if steps is not None:
-        paces = [pace for one in records if (pace := _pace(one.event_log_entry)) is not None]
-        if not paces:
-            return None, "unknown: no recorded run of it says how fast it trained"
-        speed = sum(made for made, _ in paces) / sum(seconds for _, seconds in paces)
-        return steps / speed, f"{speed:,.0f} steps a second over {len(paces)} recorded partition(s)"
-    durations = _durations(instance, [one.event_log_entry for one in records])
+        return _by_steps(instance, entries, count, steps)
+    durations = _durations(instance, entries)
     if not durations:
         return None, UNKNOWN
     each = median(durations)
     return each * count, f"{each:.1f} s a partition, median of {len(durations)} recorded run(s)"
 
 
-def _pace(entry: EventLogEntry) -> tuple[float, float] | None:
-    """Training steps of a materialization, and the seconds that all of its partition took."""
+def _by_steps(
+    instance: DagsterInstance, entries: Sequence[EventLogEntry], count: int, steps: int
+) -> tuple[float | None, str]:
+    """Seconds of partitions that train: what each takes anyway, and what its steps take."""
+    points = []
+    for entry in entries:
+        made, durations = _steps_of(entry), _durations(instance, [entry])
+        if made and durations:
+            points.append((made, durations[0]))
+    if not points:
+        return None, "unknown: no recorded run of it says how many steps it trained"
+    base, slope = fitted_pace(points)
+    speed = f"{1 / slope:,.0f} steps a second" if slope > 0 else "steps cost nothing"
+    each = f"{base:.1f} s a partition + " if base > 0 else ""
+    basis = f"{each}{speed}, by {len(points)} recorded partition(s)"
+    return count * base + steps * slope, basis
+
+
+def fitted_pace(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Seconds that a partition takes anyway, and seconds a step, of recorded (steps, seconds).
+
+    By least squares where trainings of different lengths are recorded, neither below zero; else all
+    time is put down to the steps.
+
+    >>> fitted_pace([(100.0, 3.0), (300.0, 5.0)])
+    (2.0, 0.01)
+    >>> fitted_pace([(100.0, 2.0), (100.0, 4.0)])
+    (0.0, 0.03)
+    """
+    steps, seconds = [point[0] for point in points], [point[1] for point in points]
+    if len(set(steps)) > 1:
+        slope, base = linear_regression(steps, seconds)
+        if slope > 0 and base >= 0:
+            return base, slope
+    return 0.0, sum(seconds) / sum(steps)
+
+
+def _steps_of(entry: EventLogEntry) -> float | None:
+    """Environment steps that a materialization says it made."""
     made = entry.asset_materialization
-    values = {} if made is None else made.metadata
-    if ENV_STEPS not in values or TRAINING_SECONDS not in values:
-        return None
-    steps, seconds = float(values[ENV_STEPS].value), float(values[TRAINING_SECONDS].value)  # type: ignore[arg-type]
-    return (steps, seconds) if steps > 0 and seconds > 0 else None
+    value = None if made is None else made.metadata.get(ENV_STEPS)
+    return None if value is None else float(value.value)  # type: ignore[arg-type]
 
 
 def _durations(instance: DagsterInstance, entries: Sequence[EventLogEntry]) -> list[float]:

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spy_assets.backfill import neighbours
-from spy_assets.defs.describe import ENV_STEPS, TRAINING_SECONDS
+from spy_assets.defs.describe import ENV_STEPS
 from spy_assets.errors import ConfigError
 from spy_assets.plan_cost import (
     UNKNOWN,
     Status,
     expected_seconds,
+    fitted_pace,
     partitions_between,
     status_of,
     target_of,
@@ -39,7 +40,8 @@ def grown(context: dg.AssetExecutionContext) -> None:
 
 @dg.asset(partitions_def=PARTS)
 def trained() -> dg.MaterializeResult:
-    return dg.MaterializeResult(metadata={ENV_STEPS: 3_000, TRAINING_SECONDS: 2.0})
+    time.sleep(0.02)
+    return dg.MaterializeResult(metadata={ENV_STEPS: 3_000})
 
 
 @dg.asset
@@ -106,8 +108,11 @@ def test_minutes_are_of_recorded_runs_per_partition(instance: DagsterInstance) -
 def test_training_steps_are_over_the_recorded_speed(instance: DagsterInstance) -> None:
     make(instance, TRAINED, "a", "a")
     seconds, basis = expected_seconds(instance, TRAINED, 3, 15_000)
-    assert seconds == 10.0
-    assert basis == "1,500 steps a second over 1 recorded partition(s)"
+    (stats,) = instance.get_run_step_stats(instance.get_runs()[0].run_id)
+    assert stats.start_time is not None
+    assert stats.end_time is not None
+    assert seconds == pytest.approx(5 * (stats.end_time - stats.start_time))
+    assert basis.endswith("steps a second, by 1 recorded partition(s)")
 
 
 def test_a_run_without_a_speed_makes_no_number_up(instance: DagsterInstance) -> None:
@@ -115,6 +120,18 @@ def test_a_run_without_a_speed_makes_no_number_up(instance: DagsterInstance) -> 
     seconds, basis = expected_seconds(instance, KEY, 1, 5_000)
     assert seconds is None
     assert "unknown" in basis
+
+
+@given(st.floats(0, 100), st.floats(1e-6, 1), st.sets(st.integers(1, 10**6), min_size=2))
+def test_a_pace_is_found_again(base: float, slope: float, steps: set[int]) -> None:
+    points = [(float(one), base + slope * one) for one in steps]
+    found = fitted_pace(points)
+    for one, seconds in points:
+        assert found[0] + found[1] * one == pytest.approx(seconds, rel=1e-3, abs=1e-3)
+
+
+def test_a_pace_is_never_below_zero() -> None:
+    assert fitted_pace([(100.0, 5.0), (200.0, 1.0)]) == (0.0, 0.02)
 
 
 def test_nothing_to_make_takes_no_time(instance: DagsterInstance) -> None:

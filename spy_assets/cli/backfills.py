@@ -47,6 +47,10 @@ def walkforward(
     seeds: Seeds = None,
     train_preset: TrainPreset = None,
     only_failed: OnlyFailed = False,
+    final: Annotated[
+        bool,
+        typer.Option("--final", help="Then test on the final period: once, and none after it."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train and test fold after fold, and print the policy beside every baseline, whatever that says.
@@ -61,7 +65,12 @@ def walkforward(
 
         which: Which = "failed" if only_failed else "missing"
         report = backfill.walk_forward(
-            terminal.settings, terminal.out, years=years, which=which, training=training
+            terminal.settings,
+            terminal.out,
+            years=years,
+            which=which,
+            training=training,
+            final=final,
         )
     terminal.emit(report.to_json(), lambda: _report(report))
 
@@ -165,11 +174,29 @@ def _span(cost: Cost) -> str:
 
 def _report(report: WalkReport) -> RenderableType:
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    figures = report.figures
-    table = Table(title=f"walk-forward {report.preset}, configuration {report.configuration}")
+    figures, words = report.figures, f"{report.preset}, configuration {report.configuration}"
+    parts: list[Any] = [_strategies(f"walk-forward {words}", figures)]
+    deflated = figures["deflated_sharpe"]
+    notes = [
+        figures["verdict"],
+        f"{figures['folds']} folds, {figures['first']} to {figures['last']}; {report.made} made now; "
+        f"{figures['trials']} trial(s), deflated Sharpe probability "
+        + ("–" if deflated is None else f"{deflated:.3f}"),
+        f"tearsheet {report.tearsheet}",
+    ]
+    parts.append(Text("\n".join(notes)))
+    if report.final is not None:
+        parts += [_strategies(f"final period {words}", report.final), Text(report.final["verdict"])]
+    return Group(*parts)
+
+
+def _strategies(title: str, figures: Mapping[str, Any]) -> RenderableType:
+    """The policy beside every baseline."""
+    from rich.table import Table
+
+    table = Table(title=title)
     table.add_column("strategy", no_wrap=True)
     heads = (
         "net P&L",
@@ -187,15 +214,7 @@ def _report(report: WalkReport) -> RenderableType:
         table.add_column(name, justify="right")
     for row in figures["strategies"]:
         table.add_row(*_cells(row), style="bold" if row["strategy"] == "policy" else None)
-    deflated = figures["deflated_sharpe"]
-    notes = [
-        figures["verdict"],
-        f"{figures['folds']} folds, {figures['first']} to {figures['last']}; {report.made} made now; "
-        f"{figures['trials']} trial(s), deflated Sharpe probability "
-        + ("–" if deflated is None else f"{deflated:.3f}"),
-        f"tearsheet {report.tearsheet}",
-    ]
-    return Group(table, Text("\n".join(notes)))
+    return table
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

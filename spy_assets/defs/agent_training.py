@@ -92,11 +92,12 @@ def tuned_record(
 
     ``lesson`` is how it was tuned and by what; ``digest`` the SHA-256 of what it learnt from.
     """
+    from spy_assets.features.contracts import get_contract
     from spy_assets.models.policy.weights import encode_weights
     from spy_assets.registry import SeedRun, TrainingRecord
 
     weights, row = base.net.weights, base.row
-    contract = settings_contract(weights.contract)
+    contract = get_contract(weights.contract)
     metrics = {"finetune_kl": tuned.kl, "finetune_outcomes": float(tuned.outcomes)}
     own = {name: value for name, value in _base_parameters(row).items() if name != "symbol"}
     return TrainingRecord(
@@ -120,13 +121,6 @@ def tuned_record(
         metrics=metrics,
         seeds=[SeedRun(base.seed, tuned.policy_hash, metrics, tuned.curve)],
     )
-
-
-def settings_contract(name: str) -> Any:
-    """The observation contract of that name, as this program knows it."""
-    from spy_assets.features.contracts import get_contract
-
-    return get_contract(name)
 
 
 def _base_parameters(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,15 +153,7 @@ def trained_record(
     run_id: str,
 ) -> TrainingRecord:
     """What a training of any model has to say to the registry."""
-    record = judging.training_record(
-        settings,
-        partition,
-        cut,
-        selection,
-        config,
-        snapshot,
-        run_id,
-    )
+    record = judging.training_record(settings, partition, cut, selection, config, snapshot, run_id)
     return replace(record, model=model)
 
 
@@ -212,7 +198,17 @@ def compare(venue: Venue, before: Probabilities, after: Probabilities) -> Compar
 
 @dataclass(frozen=True)
 class Weighed:
-    """Weights of the members and how the ensemble did with them: rows of ``models.ensemble_weights``."""
+    """Weights of the members and how the ensemble did with them.
+
+    Attributes
+    ----------
+    rows
+        Rows of ``models.ensemble_weights``.
+    net_pnl
+        Name to net P&L on the judged sessions, dollars: the ensemble, each member alone, the preset.
+    abstain_rate
+        Share of the chances to enter at which it abstained; None without any.
+    """
 
     rows: list[dict[str, Any]]
     net_pnl: dict[str, float]
@@ -240,48 +236,52 @@ def weigh(
         Least weight that must want an entry.
     """
     from spy_assets.evaluation.backtest import greedy, run_policy
-    from spy_assets.models.ensemble import (
-        PRESET_WEIGHTS,
-        Ensemble,
-        Record,
-        VoteLog,
-        normalised,
-        performance_weights,
-    )
+    from spy_assets.models.ensemble import PRESET_WEIGHTS, Ensemble, VoteLog, normalised
 
     half = venue.start + (venue.end - venue.start) // 2
     evidence, judged = replace(venue, stop=half), replace(venue, start=half)
     asked = {name: net.probabilities for name, (_, net) in members.items()}
     runs = {name: run_policy(evidence, greedy(ask), name=name) for name, ask in asked.items()}
-    records = {name: Record(run.sessions, run.daily_pnl) for name, run in runs.items()}
-    weights = performance_weights(records, judged_from=judged.sessions[0])
+    weights, ratios = _weights(runs, judged.sessions[0])
     preset = normalised({name: PRESET_WEIGHTS[MEMBERS[name]] for name in members})
     log = VoteLog(Ensemble(asked, weights, agreement))
-    together = run_policy(judged, greedy(log.probabilities), name="ensemble")
     published = Ensemble(asked, preset, agreement)
-    others = {name: run_policy(judged, greedy(ask), name=name) for name, ask in asked.items()}
-    others["preset"] = run_policy(judged, greedy(published.probabilities), name="preset")
+    alone = {"ensemble": log.probabilities, **asked, "preset": published.probabilities}
+    pnl = {name: run_policy(judged, greedy(ask)).daily.net_pnl for name, ask in alone.items()}
+    common = {
+        "window_end": session,
+        "evidence_start": evidence.sessions[0],
+        "evidence_end": evidence.sessions[-1],
+        "agreement": agreement,
+        "abstain_rate": log.abstain_rate,
+        "ensemble_pnl": pnl["ensemble"],
+        "available_at": decision_time(session),
+        "source": source,
+    }
     rows = [
-        {
-            "window_end": session,
+        common
+        | {
             "member": name,
             "version": version,
             "weight": weights[name],
             "preset_weight": preset[name],
-            "information_ratio": records[name].information_ratio,
+            "information_ratio": ratios[name],
             "net_pnl": runs[name].daily.net_pnl,
-            "evidence_start": evidence.sessions[0],
-            "evidence_end": evidence.sessions[-1],
-            "agreement": agreement,
-            "abstain_rate": log.abstain_rate,
-            "ensemble_pnl": together.daily.net_pnl,
-            "available_at": decision_time(session),
-            "source": source,
         }
         for name, (version, _) in members.items()
     ]
-    pnl = {run.name: run.daily.net_pnl for run in (together, *others.values())}
     return Weighed(rows, pnl, log.abstain_rate)
+
+
+def _weights(
+    runs: Mapping[str, BacktestResult], judged_from: date
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Weights and information ratios of members, by their runs before ``judged_from``."""
+    from spy_assets.models.ensemble import Record, performance_weights
+
+    records = {name: Record(run.sessions, run.daily_pnl) for name, run in runs.items()}
+    ratios = {name: record.information_ratio for name, record in records.items()}
+    return performance_weights(records, judged_from=judged_from), ratios
 
 
 def members_of(

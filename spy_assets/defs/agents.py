@@ -71,13 +71,15 @@ class AgentRun(dg.Config):
     """How long to train; the preset's values where nothing is given."""
 
     preset: str = ""
-    """Name of the preset; by default the one named as the algorithm."""
+    """Name of the preset; by default the one of the algorithm, or `sample` where any may be trained."""
     timesteps: int = 0
     """Environment steps per seed; 0 takes the preset's."""
     seeds: int = 0
     """Number of seeds; 0 takes the preset's."""
     episode_length: int = 0
     """Sessions of an episode; 0 takes the preset's."""
+    tuned: bool = False
+    """Take what the last search known at the session changes of the preset."""
 
 
 class FinetuneRun(dg.Config):
@@ -122,14 +124,14 @@ class SearchRun(AgentRun):
     """Of the proposals."""
 
 
-def _config(run: AgentRun, default: str) -> "AgentConfig":
+def _config(run: AgentRun, default: str, found: Mapping[str, Any] | None = None) -> "AgentConfig":
+    """The preset with what a search found and, above that, what the run asks for."""
     from spy_assets.models.policy.config import preset, seeds
 
-    changes: dict[str, Any] = {"timesteps": run.timesteps, "episode_length": run.episode_length}
-    changes["seeds"] = seeds(run.seeds) if run.seeds else ()
-    return preset(
-        run.preset or default, **{name: value for name, value in changes.items() if value}
-    )
+    asked: dict[str, Any] = {"timesteps": run.timesteps, "episode_length": run.episode_length}
+    asked["seeds"] = seeds(run.seeds) if run.seeds else ()
+    changes = {name: value for name, value in asked.items() if value}
+    return preset(run.preset or default, **{**(found or {}), **changes})
 
 
 @contextmanager
@@ -179,10 +181,12 @@ def _train_member(
     context: dg.AssetExecutionContext, spy: SpyResource, run: AgentRun, model: str
 ) -> dg.MaterializeResult:
     """Train on the window that ends with the partition's session, register, and record the run."""
-    config = _config(run, agent_training.MEMBERS[model])
+    algorithm, session = agent_training.MEMBERS[model], _session(context)
     with spy.warehouse() as lake, _final_failures():
+        found = learning.tuned_parameters(lake, session, algorithm) if run.tuned else {}
+        config = _config(run, algorithm, found)
         snapshot = lake.snapshot_id()
-        cut = _windows(lake, spy, _session(context), snapshot)
+        cut = _windows(lake, spy, session, snapshot)
         selection = _select(context, spy, cut.training, config, model)
         record = agent_training.trained_record(
             spy.settings, model, context.partition_key, cut, selection, config, snapshot,
@@ -266,7 +270,9 @@ def ensemble_weights(
             "net_pnl": bar_plot(
                 list(found.net_pnl), list(found.net_pnl.values()), "Net P&L on judged sessions, $"
             ),
-            "abstain_rate": -1.0 if found.abstain_rate is None else found.abstain_rate,
+            "abstain_rate": "no chance to enter"
+            if found.abstain_rate is None
+            else found.abstain_rate,
         }
     )
 
@@ -439,8 +445,9 @@ def regime_routing(
 ) -> dg.MaterializeResult:
     """Train by regime, register the policies, and record the verdict on routing."""
     session, spec = _session(context), TABLES["models.regime_routing"]
-    own = _config(config, "sample")
     with spy.warehouse() as lake, _final_failures():
+        found = learning.tuned_parameters(lake, session, "ppo") if config.tuned else {}
+        own = _config(config, "sample", found)
         snapshot = lake.snapshot_id()
         cut = _windows(lake, spy, session, snapshot)
         routed = agent_training.route(

@@ -35,6 +35,7 @@ TRAINING = dg.AssetSelection.assets(
 SIGNAL = dg.AssetSelection.assets(["signals", "daily_signal"])
 OUTCOMES = dg.AssetSelection.assets(["ledger", "outcomes"])
 WALK = dg.AssetSelection.assets(["evaluation", "walk_forward"])
+FINAL = dg.AssetSelection.assets(["evaluation", "final_test"])
 TEARSHEET = dg.AssetSelection.assets(["evaluation", "walk_forward_report"])
 MEMBERS = dg.AssetSelection.assets(
     ["models", "a2c_daily"], ["models", "dqn_daily"], ["models", "ensemble_weights"]
@@ -140,6 +141,12 @@ walk_forward_job = _job(
 walk_forward_tearsheet = _job(
     "walk_forward_tearsheet", TEARSHEET, "Sum up the folds and renew the tearsheet."
 )
+final_test_job = _job(
+    "final_test",
+    FINAL,
+    "The final period, once, for a configuration that was walked over all folds.",
+    "training",
+)
 
 chain_backtest_job = _job(
     "chain_backtest",
@@ -194,6 +201,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     tune_hyperparameters,
     walk_forward_job,
     walk_forward_tearsheet,
+    final_test_job,
     chain_backtest_job,
     maintain_warehouse,
 ]

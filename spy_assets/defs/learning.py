@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from spy_assets.sessions import decision_time
+from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
     from spy_assets.features.contracts import ObservationContract
@@ -181,3 +182,29 @@ def search_row(
         "available_at": decision_time(session),
         "source": settings.source,
     }
+
+
+def tuned_parameters(lake: Warehouse, session: date, algorithm: str) -> dict[str, Any]:
+    """What the last search of an algorithm changes of its base, as known at a session.
+
+    Raises
+    ------
+    DataError
+        There is no search.
+    """
+    from spy_assets.errors import DataError
+
+    lake.ensure(TABLES["models.hyperparameters"])
+    rows = lake.read(
+        "models.hyperparameters",
+        as_of=decision_time(session),
+        where="algorithm = ? AND window_end <= ?",
+        params=(algorithm, session),
+    )
+    if rows.is_empty():
+        raise DataError(
+            f"no search for {algorithm} is known at {session}",
+            hint="materialize models/hyperparameters for that session or one before, or train untuned",
+        )
+    found: dict[str, Any] = json.loads(rows.sort("window_end")["params"][-1])
+    return found

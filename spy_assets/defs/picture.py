@@ -60,7 +60,7 @@ def boxes() -> list[Box]:
     """Give the assets of the code location, parents before children."""
     import dagster as dg
 
-    from spy_assets.defs import features, market, models, options, signals, walkforward
+    from spy_assets.defs import agents, features, market, models, options, signals, walkforward
     from spy_assets.defs.resources import SpyResource
 
     assets = [
@@ -68,6 +68,7 @@ def boxes() -> list[Box]:
         *options.ASSETS,
         *features.ASSETS,
         *models.ASSETS,
+        *agents.ASSETS,
         *signals.ASSETS,
         *walkforward.ASSETS,
     ]

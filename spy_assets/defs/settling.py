@@ -191,6 +191,7 @@ def holdout_report(
         made_at=made_at,
         costs=settings.costs,
         notices=last.notices,
+        fill_alpha=desk.costs.alpha,
     )
     first, final = policy.sessions[0], policy.sessions[-1]
     return MadeReport(

@@ -83,6 +83,39 @@ def last_folds(settings: Settings, now: datetime, years: float | None = None) ->
     return folds[-count:]
 
 
+def final_fold(settings: Settings, now: datetime) -> Fold:
+    """Give the fold whose test is the final period, trained on as much as the last fold before it.
+
+    Raises
+    ------
+    ConfigError
+        There is no fold before it, or no session in it.
+    """
+    folds, days = last_folds(settings, now), walk_sessions(settings, now)
+    windows, until = windows_of(settings), final_from(settings, now)
+    start = sum(day < until for day in days)
+    if len(days) - start < 2:
+        raise ConfigError(
+            f"the final period has {len(days) - start} session(s) from {until} to {days[-1]}",
+            hint="set an earlier SPY_WALK__FINAL_FROM, or wait",
+        )
+    stop = start - windows.gap
+    begin = 0 if windows.expanding else stop - folds[-1].train_sessions
+    return Fold(
+        number=len(folds),
+        train_start=begin,
+        train_stop=stop,
+        test_start=start,
+        test_stop=len(days),
+        train_first=days[begin],
+        train_last=days[stop - 1],
+        test_first=days[start],
+        test_last=days[-1],
+        purge=windows.purge,
+        embargo=windows.embargo,
+    )
+
+
 def fold_named(settings: Settings, key: str, now: datetime) -> Fold:
     """Give the fold whose test begins with a session.
 

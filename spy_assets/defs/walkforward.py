@@ -9,6 +9,7 @@ import json
 import shutil
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,33 +75,70 @@ def walk_forward(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
 ) -> dg.MaterializeResult:
     """Train and test the partition's fold; rows of all runs, and nested MLflow runs of its seeds."""
-    settings, agent = spy.settings, agent_config(spy, config)
-    fold = walk_windows.fold_named(settings, context.partition_key, spy.utc_now())
+    fold = walk_windows.fold_named(spy.settings, context.partition_key, spy.utc_now())
+    agent = agent_config(spy, config)
     with spy.warehouse() as lake:
-        snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
-        started = time.perf_counter()
-        result = _walk(context, lake, settings, fold, agent, snapshot, config.memory_limit_mb)
-        seconds = time.perf_counter() - started
-        walked = walking.WalkedFold(
-            result,
-            walking.configuration(settings, agent),
-            settings.profile_name,
-            settings.source,
-            settings.symbol,
-            snapshot,
-            context.run.run_id,
-        )
-        run_id, unlogged = walking.log_fold(spy.registry(), walked)
-        written = lake.write_many(walked.batches(run_id), ingested_at=spy.utc_now())
+        own = walking.configuration(spy.settings, agent)
+        return _walked(context, lake, spy, fold, agent, own, config.memory_limit_mb)
+
+
+@dg.asset(
+    key=["evaluation", "final_test"],
+    deps=[dg.AssetDep(walk_forward, partition_mapping=ALL)],
+    group_name=GROUP,
+    kinds={"pytorch", "mlflow", "ducklake"},
+    owners=OWNERS,
+    tags={"layer": "evaluation"},
+    description="The final period, which is in no fold and is looked at once: a configuration with all "
+    "folds walked is trained before it and tested on it. A second configuration is refused.",
+    metadata=table_metadata(walking.RESULTS),
+    pool=TRAINING_POOL,
+    code_version="1-chain" if OBSERVES_CHAINS else "1",
+)
+def final_test(
+    context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
+) -> dg.MaterializeResult:
+    """Train on the window before the final period and test on all of it."""
+    settings, now = spy.settings, spy.utc_now()
+    fold, agent = walk_windows.final_fold(settings, now), agent_config(spy, config)
+    own = walking.configuration(settings, agent)
+    with spy.warehouse() as lake:
+        walking.require_untouched(lake, own, fold, walk_windows.folds_of(settings, now))
+        final = replace(own, preset=walking.final_preset(own.preset))
+        return _walked(context, lake, spy, fold, agent, final, config.memory_limit_mb)
+
+
+def _walked(
+    context: dg.AssetExecutionContext,
+    lake: "Warehouse",
+    spy: SpyResource,
+    fold: "Fold",
+    agent: "AgentConfig",
+    own: walking.Configuration,
+    memory_limit_mb: int,
+) -> dg.MaterializeResult:
+    """Run a fold and write what came of it: MLflow first, so that rows name their run."""
+    settings, snapshot = spy.settings, lake.snapshot_id()  # reading at it gives back what this saw
+    started = time.perf_counter()
+    result = _walk(context, lake, settings, fold, agent, snapshot, memory_limit_mb)
+    seconds = time.perf_counter() - started
+    walked = walking.WalkedFold(
+        result,
+        own,
+        settings.profile_name,
+        settings.source,
+        settings.symbol,
+        snapshot,
+        context.run.run_id,
+    )
+    run_id, unlogged = walking.log_fold(spy.registry(), walked)
+    written = lake.write_many(walked.batches(run_id), ingested_at=spy.utc_now())
     shutil.rmtree(_checkpoints(settings, fold), ignore_errors=True)  # its rows are what counts now
     return dg.MaterializeResult(
         metadata=write_metadata(written[0])
         | _metadata(result)
         | pace(result.selection, seconds)
-        | {
-            "configuration": walked.configuration.digest,
-            "mlflow_run": run_id or f"none: {unlogged}",
-        }
+        | {"configuration": own.digest, "mlflow_run": run_id or f"none: {unlogged}"}
     )
 
 
@@ -114,7 +152,7 @@ def _walk(
     memory_limit_mb: int,
 ) -> "FoldResult":
     """Run the fold; one that is stopped, out of memory or short of history fails without a retry."""
-    from spy_assets.errors import DataError
+    from spy_assets.errors import ConfigError, DataError
     from spy_assets.evaluation.walk_forward import run_fold
     from spy_assets.models.policy.isolation import WorkerFailed
     from spy_assets.models.policy.stopping import stop_on_sigterm
@@ -137,7 +175,7 @@ def _walk(
                 stop=stop,
                 train=isolated(memory_limit_mb) if alone else train_policy,
             )
-    except (TrainingStopped, WorkerFailed, DataError) as error:
+    except (TrainingStopped, WorkerFailed, ConfigError, DataError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
@@ -229,4 +267,4 @@ def _summary_table(summary: "WalkForwardSummary") -> "pl.DataFrame":
     return pl.DataFrame([table_columns(row) for row in summary.strategies])
 
 
-ASSETS = [walk_forward, walk_forward_report]
+ASSETS = [walk_forward, walk_forward_report, final_test]

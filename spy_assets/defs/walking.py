@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account
 from spy_assets.defs.judging import frame
-from spy_assets.defs.walk_windows import final_from, folds_of, windows_of
-from spy_assets.errors import RegistryUnavailable
+from spy_assets.defs.walk_windows import final_from, folds_of, walk_sessions, windows_of
+from spy_assets.errors import ConfigError, RegistryUnavailable
 from spy_assets.sessions import decision_time
 from spy_assets.warehouse.tables import TABLES, TableSpec
 
@@ -284,6 +284,40 @@ def walked_windows(lake: Warehouse, preset: str, digest: str) -> set[str]:
     return {day.isoformat() for day in found["test_start"]}
 
 
+def final_preset(preset: str) -> str:
+    """Under which preset the rows of the final test are kept, apart from those of the folds."""
+    return f"{preset}_final"
+
+
+def require_untouched(lake: Warehouse, own: Configuration, fold: Fold, due: Sequence[Fold]) -> None:
+    """Refuse a second look at the final period, and a first one before all folds were walked.
+
+    Raises
+    ------
+    ConfigError
+        Another configuration was tested on a session of it, or folds are missing.
+    """
+    missing = {one.key for one in due} - walked_windows(lake, own.preset, own.digest)
+    if missing:
+        raise ConfigError(
+            f"{len(missing)} of {len(due)} folds of configuration {own.digest} are missing, the first "
+            f"is {min(missing)}",
+            hint="walk all folds first: the final period is looked at once, at the end",
+        )
+    earlier = lake.execute(
+        f"SELECT configuration, min(ingested_at) AS seen_at FROM {RESULTS} WHERE preset LIKE '%_final'"
+        " AND test_end >= ? AND configuration <> ? GROUP BY configuration ORDER BY seen_at",
+        (fold.test_first, own.digest),
+    )
+    if not earlier.is_empty():
+        first = earlier.row(0, named=True)
+        raise ConfigError(
+            f"configuration {first['configuration']} was tested on the final period from "
+            f"{fold.test_first} on, at {first['seen_at']:%Y-%m-%d %H:%M} UTC",
+            hint="it is no untouched period any more: set SPY_WALK__FINAL_FROM to later sessions",
+        )
+
+
 def trials(lake: Warehouse, registry: Registry, symbol: str) -> int:
     """How many configurations were walked, by MLflow and by the lake; at least 1.
 
@@ -427,6 +461,7 @@ def tearsheet_facts(
         lake_snapshots=walk.lake_snapshots,
         due_folds=len(folds_of(settings, made_at)),
         final_from=final_from(settings, made_at),
+        final_to=walk_sessions(settings, made_at)[-1],
         made_at=made_at,
         notices=tuple(SOURCE_NOTICES.get(settings.source, ())),
     )

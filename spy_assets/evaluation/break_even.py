@@ -49,7 +49,7 @@ def break_even_of_trades(trades: Iterable[Trade], *, booked_alpha: float = 1.0) 
     trades
         Closed trades with their fills.
     booked_alpha
-        Share of the half-spread that their ``spread`` was booked at.
+        Share of the half-spread that their ``spread`` was booked at: ``CostModel.alpha`` of the run.
 
     Raises
     ------

@@ -58,7 +58,11 @@ svg text{fill:var(--soft);font-size:12px}
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What the page is about. ``made_at`` is UTC; ``notices`` are labels of the source."""
+    """What the page is about.
+
+    ``made_at`` is UTC; ``notices`` are labels of the source; ``fill_alpha`` is the part of the half
+    spread that fills paid (:attr:`~spy_assets.simulator.costs.CostModel.alpha`).
+    """
 
     title: str
     symbol: str
@@ -69,6 +73,7 @@ class ReportFacts:
     costs: str
     notices: tuple[str, ...] = ()
     surface_priced: bool = True
+    fill_alpha: float = 1.0
 
 
 def render_report(
@@ -104,7 +109,7 @@ def render_report(
         "<h2>Against the baselines</h2>",
         _comparison(policy, baselines, level, seed),
         _verdict(verdict),
-        numbers(policy, baselines, level, seed),
+        numbers(policy, baselines, level, seed, fill_alpha=facts.fill_alpha),
         monthly(policy, baselines),
         groups(policy, regimes, level),
         next_steps(policy, regimes, level),

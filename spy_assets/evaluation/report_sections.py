@@ -39,13 +39,18 @@ _MONTHS: Final = (
 
 
 def numbers(
-    policy: BacktestResult, baselines: Mapping[str, BacktestResult], level: float, seed: int
+    policy: BacktestResult,
+    baselines: Mapping[str, BacktestResult],
+    level: float,
+    seed: int,
+    *,
+    fill_alpha: float = 1.0,
 ) -> str:
     """Lay out three small tables: growth and risk, against the market, and trades."""
     blocks = (
         ("Returns", _returns(policy, level)),
         ("Against the market", _against(policy, _market(baselines))),
-        ("Trades", _trades(policy, seed)),
+        ("Trades", _trades(policy, seed, fill_alpha)),
     )
     cards = "".join(
         f"<div><h3>{title}</h3>{table(('', ''), rows)}</div>" for title, rows in blocks if rows
@@ -163,12 +168,11 @@ def _against(policy: BacktestResult, market: BacktestResult | None) -> list[tupl
     ]
 
 
-def _trades(policy: BacktestResult, seed: int) -> list[tuple[str, str]]:
+def _trades(policy: BacktestResult, seed: int, fill_alpha: float) -> list[tuple[str, str]]:
     if not policy.trades:
         return []
     found = trade_metrics(policy.trades, seed=seed)
     equity = equity_metrics_of(policy)
-    fill = break_even_of_trades(policy.trades)
     rows = [
         ("win rate, 95%", rate(found.win_rate)),
         ("mean a trade, 95%", shown_interval(found.average_pnl)),
@@ -180,9 +184,16 @@ def _trades(policy: BacktestResult, seed: int) -> list[tuple[str, str]]:
         ("mean holding time", days(found.mean_duration)),
         ("longest drawdown", days(equity.longest_drawdown)),
     ]
-    never = f"never, even at mid ({signed(fill.at_mid)})" if fill.at_mid <= 0 else "no spread paid"
-    answer = never if fill.alpha is None else f"{fill.alpha:.2f} half-spreads off mid"
-    return [*rows, ("breaks even when filled", answer)]
+    return [*rows, ("breaks even when filled", _break_even(policy, fill_alpha))]
+
+
+def _break_even(policy: BacktestResult, fill_alpha: float) -> str:
+    if fill_alpha == 0:
+        return "unknown: filled at mid"
+    found = break_even_of_trades(policy.trades, booked_alpha=fill_alpha)
+    if found.alpha is not None:
+        return f"{found.alpha:.2f} half-spreads off mid"
+    return f"never, even at mid ({signed(found.at_mid)})" if found.at_mid <= 0 else "no spread paid"
 
 
 def _change(value: float | None) -> str:

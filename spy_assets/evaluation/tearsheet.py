@@ -291,9 +291,9 @@ def _fold_cells(run: WindowRun, rivals: Mapping[str, WindowRun], held: str | Non
     hold = rivals.get(held or "")
     return [
         _Cell(str(fold.number), fold.number),
-        _Cell(f"{fold.train_first} – {fold.train_last}"),
+        _Cell(f"{fold.train_first}–{fold.train_last}"),
         _Cell(f"{fold.purge} + {fold.embargo}", fold.purge + fold.embargo),
-        _Cell(f"{fold.test_first} – {fold.test_last}"),
+        _Cell(f"{fold.test_first}–{fold.test_last}"),
         _Cell(str(run.seed), run.seed),
         _money(daily.net_pnl),
         _share(daily.total_return),

@@ -242,19 +242,17 @@ def anatomy_chart(fold: Fold) -> str:
         body += _rect(x(at), 34, x(at + count) - x(at), 26, css, f"{name}: {count} sessions")
         at += count
     gap_from, gap_to = x(fold.train_sessions), x(fold.train_sessions + fold.purge + fold.embargo)
-    middle = (gap_from + gap_to) / 2
     body += _text(10, 24, f"train, {fold.train_sessions} sessions", css="name")
     body += _text(10, 78, str(fold.train_first))
     body += _text(gap_from - 6, 78, str(fold.train_last), anchor="end")
-    body += _text(
-        middle, 16, f"purge {fold.purge}, embargo {fold.embargo}", css="name", anchor="middle"
-    )
-    body += _line(middle, 20, middle, 32, "axis")
+    gap = f"purge {fold.purge}, embargo {fold.embargo}"
+    body += _text(gap_to, 16, gap, css="name", anchor="end")
+    body += _line(gap_from, 20, gap_to, 20, "axis")
     body += _text(gap_to + 6, 78, str(fold.test_first))
     body += _text(_WIDTH - 10, 24, f"test, {fold.test_sessions} sessions", css="name", anchor="end")
-    body += _text(_WIDTH - 10, 78, str(fold.test_last), anchor="end")
+    body += _text(_WIDTH - 10, 95, str(fold.test_last), anchor="end")
     label = f"Fold {fold.number}: training, purge, embargo and test, to scale in sessions"
-    return _figure(86, label, body, f"Fold {fold.number} to scale, in sessions.")
+    return _figure(100, label, body, f"Fold {fold.number} to scale, in sessions.")
 
 
 def timeline_chart(folds: Sequence[Fold], final_from: date | None, end: date | None) -> str:
@@ -381,7 +379,7 @@ def seed_chart(returns: dict[int, Floats], spread: SeedSpread | None) -> str:
         )
         mean = x(float(values.mean()))
         body += _line(mean, y - 9, mean, y + 9, "mean")
-    caption = "A dot a fold: its return. Black: the seed's mean. " + (
+    caption = "A dot a fold: its return. Line: the seed's mean. " + (
         "One seed says nothing of the spread."
         if iqm is None
         else f"Band: interquartile mean of all, {percent(iqm.estimate, 2)} "

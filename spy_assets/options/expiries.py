@@ -3,20 +3,24 @@
 Each :class:`ListedExpiry` says why it is listed (its ``kind``) and whether a complete chain of that
 day must have it (``certain``); the others may be there. The rules, and how sure they are:
 
-*Known* (exchange notices, as commonly cited; the months are sure, the days were not checked
-against the notices): SPY options trade since 2005-01-10. SPY Wednesday expiries start on
-2016-08-30, Monday ones on 2018-02-15, Tuesday and Thursday ones on 2022-11-14, so that from then
-on an expiry falls on every session. SPXW: Fridays since 2005-10-28, Wednesdays 2016-02-23, Mondays
-2016-08-15, Tuesdays 2022-04-18, Thursdays 2022-05-11; month ends since 2014-07-07. SPX (third
-Fridays) settles on opening prices, SPXW on closing prices. Until 2015-01 the OCC symbol of a
-monthly carries the Saturday after its last trading day.
+*Announced*: SPXW Wednesday expiries on 2016-02-23 and Monday ones on 2016-08-15 (Cboe's blog of
+2016-02-22 and of 2016-08-17), Tuesday ones on 2022-04-18 and Thursday ones on 2022-05-11 (Cboe, in
+Traders Magazine); SPY Monday ones on 2018-02-16 (the same).
 
-*Observed* in 16 real SPY chains of January, February and July 2026, and tested against them where
-they are present: an expiry on every session to the end of the next week; five Fridays beside the
-monthlies; six month ends; four quarter ends; the third Fridays of the next months and of four
-quarter cycles; the next two Januaries. Series of the days 10 sessions ahead appear irregularly, so
-they are listed but not certain. SPY options trade for 15 minutes after the stock exchange closes,
-on their last day too (last trades at 16:14:59 on eight expiry days).
+*Known* (as commonly cited; the months are sure, the days were not checked against the exchanges'
+notices): SPY options trade since 2005-01-10. SPY Wednesday expiries start on 2016-08-30 (another
+exchange began on 2016-09-07), Tuesday and Thursday ones on 2022-11-14, so that from then on an expiry
+falls on every session. SPXW: Fridays since 2005-10-28; month ends since 2014-07-07. SPX (third
+Fridays) settles on opening prices, SPXW on closing prices. Until 2015-01 the OCC symbol of a monthly
+carries the Saturday after its last trading day.
+
+*Observed* in 16 real SPY chains of January, February and July 2026, and tested against them and
+against Massive's list of SPY's contracts of 2025-08-30 where they are present: an expiry on every
+session to the end of the next week; five Fridays beside the monthlies; six month ends; four quarter
+ends; the third Fridays of the next months and of four quarter cycles; the next two Januaries.
+Series of the days 10 sessions ahead appear irregularly, so they are listed but not certain. SPY
+options trade for 15 minutes after the stock exchange closes, on their last day too (last trades at
+16:14:59 on eight expiry days).
 
 *Assumed*: SPY weeklies start on 2010-06-04 with one series ahead, and have five from 2012-09-01; SPY
 quarter ends start on 2006-07-10 and month ends on 2023-01-01; series of Mondays and Wednesdays
@@ -66,7 +70,7 @@ STOPS_AT_BELL: Final = frozenset({"SPXW", "XSP", "NDXP", "RUTW"})
 #: From this day the OCC symbol of a monthly carries the Friday; before, the Saturday after it.
 FRIDAY_SYMBOLS_SINCE: Final = date(2015, 2, 1)
 #: Days of mourning on which contracts that were already listed would have expired: in 2018 a
-#: Wednesday weekly, in 2025 a daily.
+#: Wednesday weekly, in 2025 a daily. A test holds them against exchange_calendars.
 CLOSED_AT_SHORT_NOTICE: Final = frozenset({date(2018, 12, 5), date(2025, 1, 9)})
 
 
@@ -108,7 +112,7 @@ _RULES: Final[dict[str, _Rules]] = {
     "SPY": _Rules(
         monthly=date(2005, 1, 10),
         weekly=date(2010, 6, 4),
-        weekdays=(date(2018, 2, 15), date(2022, 11, 14), date(2016, 8, 30), date(2022, 11, 14)),
+        weekdays=(date(2018, 2, 16), date(2022, 11, 14), date(2016, 8, 30), date(2022, 11, 14)),
         quarterly=date(2006, 7, 10),
         month_end=date(2023, 1, 1),
         five_weeklies=date(2012, 9, 1),

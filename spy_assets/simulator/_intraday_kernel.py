@@ -17,9 +17,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spy_assets.options._bsm_kernel import element
-from spy_assets.options._elementary_kernel import exponential, log_ratio
 from spy_assets.options.compiled import inlined_kernel, kernel
+from spy_assets.simulator._intraday_prices_kernel import (
+    Market,
+    add_leg_values,
+    option_mid,
+    option_quote,
+    phase_factor,
+)
 from spy_assets.simulator.intraday_path import PathArrays
 
 FloatArray = npt.NDArray[np.float64]
@@ -54,41 +59,6 @@ STOP, CREDIT_STOP, SPOT_MOVE, TARGET, TRAILING, MAX_HOLD, TIME, NEAR_EXPIRY, MOD
     ORDER,
 ) = range(9)
 N_RESULT = 9
-
-
-class Market(NamedTuple):
-    """Constants of pricing and costs, by the names that they have in the readable modules."""
-
-    dividend_yield: float
-    level: float
-    slope: float
-    curvature: float
-    reach: float
-    min_years: float
-    scale: float
-    value_power: float
-    vega_power: float
-    vega_offset: float
-    growth: float
-    itm_scale: float
-    itm_power: float
-    cap: float
-    cap_per_year: float
-    open_factor: float
-    regular_factor: float
-    last_factor: float
-    open_minutes: float
-    last_minutes: float
-    tick: float
-    strike_step: float
-    commission: float
-    slippage: float
-    sell_fee_rate: float
-    alpha: float
-    naked_rate: float
-    naked_floor: float
-    max_positions: float
-    trade_out: float
 
 
 class Accounts(NamedTuple):
@@ -141,147 +111,9 @@ class Orders(NamedTuple):
     rule_set: IntArray
 
 
-# ---------------------------------------------------------------- prices
-
-
-@inlined_kernel
-def surface_volatility(spot: float, strike: float, years: float, vix: float, m: Market) -> float:
-    """:meth:`~spy_assets.options.surface.VixSurface.iv` of one option."""
-    x = log_ratio(strike, spot) / (vix * math.sqrt(max(years, m.min_years)))
-    faded = exponential(-2.0 * abs(x) / m.reach)
-    flat = m.reach * (1.0 - faded) / (1.0 + faded)
-    z = flat if x >= 0.0 else -flat
-    return vix * (m.level + z * (m.slope + m.curvature * z))
-
-
-@inlined_kernel
-def option_mid(
-    spot: float, strike: float, years: float, rate: float, vix: float, sign: float, m: Market
-) -> float:
-    """Price of one option on the surface, dollars per share."""
-    sigma = surface_volatility(spot, strike, years, vix, m)
-    return element(spot, strike, years, rate, m.dividend_yield, sigma, sign)[0]
-
-
 @kernel
-def option_quote(
-    spot: float,
-    strike: float,
-    years: float,
-    rate: float,
-    vix: float,
-    sign: float,
-    factor: float,
-    m: Market,
-) -> tuple[float, float, float]:
-    """Mid, bid and ask; the spread model's formula with the time of day's ``factor``."""
-    sigma = surface_volatility(spot, strike, years, vix, m)
-    mid, _, _, vega, _, _, _, _, _ = element(
-        spot, strike, years, rate, m.dividend_yield, sigma, sign
-    )
-    inner = max(0.0, sign * (spot - strike))
-    time_value = max(mid - inner, 0.0)
-    wide = m.scale * factor * math.exp(m.growth * years)
-    outer = wide * time_value**m.value_power * (vega / 100.0 + m.vega_offset) ** m.vega_power
-    cap = m.cap + m.cap_per_year * min(years, 1.0)
-    extra = factor * m.itm_scale * (100.0 * inner / spot) ** m.itm_power
-    raw = m.tick + outer + cap * extra / (cap + extra)
-    ticks = max(np.rint(raw / m.tick), 1.0)
-    spread = ticks * m.tick
-    bid = math.floor(max(mid - 0.5 * spread, 0.0) / m.tick + 1e-9) * m.tick
-    reach = bid + max(np.rint(spread / m.tick), 1.0) * m.tick
-    return mid, bid, max(reach, math.ceil(mid / m.tick - 1e-9) * m.tick)
-
-
-@kernel
-def option_delta(
-    spot: float, strike: float, years: float, rate: float, vix: float, sign: float, m: Market
-) -> float:
-    """Delta of one option on the surface."""
-    sigma = surface_volatility(spot, strike, years, vix, m)
-    return element(spot, strike, years, rate, m.dividend_yield, sigma, sign)[1]
-
-
-@kernel
-def strike_for_delta(
-    spot: float,
-    years: float,
-    rate: float,
-    vix: float,
-    sign: float,
-    limit: float,
-    farthest: float,
-    m: Market,
-) -> float:
-    """Nearest strike out of the money whose delta is not above ``limit``; NaN if there is none."""
-    step = m.strike_step
-    strike = max(step, math.floor(spot / step + 0.5) * step)
-    if sign * (spot - strike) > 0.0:
-        strike += sign * step
-    limit_away = spot * farthest * vix * math.sqrt(max(years, m.min_years))
-    while abs(strike - spot) <= limit_away and strike > 0.0:
-        if abs(option_delta(spot, strike, years, rate, vix, sign, m)) <= limit:
-            return strike
-        strike += sign * step
-    return math.nan
-
-
-@kernel
-def strikes_for_delta(
-    path: PathArrays,
-    m: Market,
-    bars: IntArray,
-    expiries: IntArray,
-    sign: float,
-    limit: float,
-    farthest: float,
-) -> FloatArray:
-    """:func:`strike_for_delta` at the end of each of the bars."""
-    found = np.empty(bars.shape[0])
-    for i in range(bars.shape[0]):
-        bar, session = bars[i], path.session_of[bars[i]]
-        found[i] = strike_for_delta(
-            path.close[bar],
-            max(0.0, path.close_years[expiries[i]] - path.end_years[bar]),
-            path.rate[session],
-            path.volatility[session],
-            sign,
-            limit,
-            farthest,
-            m,
-        )
-    return found
-
-
-@kernel
-def _phase_factor(minute: float, minutes: float, m: Market) -> float:
-    if minute < m.open_minutes:
-        return m.open_factor
-    return m.last_factor if minute >= minutes - m.last_minutes else m.regular_factor
-
-
-@kernel
-def _add_leg_values(
-    spot: FloatArray,
-    now: FloatArray,
-    expires: float,
-    strike: float,
-    rate: float,
-    vix: float,
-    sign: float,
-    quantity: float,
-    m: Market,
-    out: FloatArray,
-) -> None:
-    """Add a leg's value at each of the bars to ``out``."""
-    for i in range(spot.shape[0]):
-        years = max(0.0, expires - now[i])
-        out[i] += quantity * option_mid(spot[i], strike, years, rate, vix, sign, m)
-
-
-@kernel
-def _look_ahead_values(path: PathArrays, m: Market, s: Accounts, a: int, p: int, bar: int) -> None:
-    """Marks of a position from this bar to the session's last, as they will be looked up."""
+def _session_marks(path: PathArrays, m: Market, s: Accounts, a: int, p: int, bar: int) -> None:
+    """Marks of a position from this bar to the session's last: each is read when its bar is walked."""
     session = path.session_of[bar]
     first, stop = path.first_bar[session], path.first_bar[session + 1]
     out = s.value[a, p, bar - first : stop - first]
@@ -289,7 +121,7 @@ def _look_ahead_values(path: PathArrays, m: Market, s: Accounts, a: int, p: int,
         out[i] = 0.0
     expires = path.close_years[s.expiry[a, p]]
     for k in range(s.n_legs[a, p]):
-        _add_leg_values(
+        add_leg_values(
             path.close[bar:stop],
             path.end_years[bar:stop],
             expires,
@@ -367,7 +199,7 @@ def _leg_fill(
 def _exit(path: PathArrays, m: Market, s: Accounts, a: int, p: int, bar: int) -> None:
     """Trade the position's legs back at the bar's open."""
     session = path.session_of[bar]
-    factor = _phase_factor(path.start_minute[bar], path.minutes[session], m)
+    factor = phase_factor(path.start_minute[bar], path.minutes[session], m)
     years = max(0.0, path.close_years[s.expiry[a, p]] - path.start_years[bar])
     value, fees = 0.0, 0.0
     for k in range(s.n_legs[a, p]):
@@ -424,7 +256,7 @@ def has_uncovered(o: Orders) -> bool:
 
 
 @kernel
-def _naked_margin(o: Orders, row: int, k: int, mid: float, spot: float, m: Market) -> float:
+def naked_margin(o: Orders, row: int, k: int, mid: float, spot: float, m: Market) -> float:
     """Reg-T margin of one short leg, dollars a unit; 0 for a long one."""
     if o.quantity[row, k] >= 0.0:
         return 0.0
@@ -486,7 +318,7 @@ def enter(path: PathArrays, m: Market, s: Accounts, a: int, o: Orders, row: int,
     obstacle = _obstacle(path, o, row, bar, p < 0)
     if obstacle != FILLED:
         return obstacle
-    factor = _phase_factor(path.start_minute[bar], path.minutes[session], m)
+    factor = phase_factor(path.start_minute[bar], path.minutes[session], m)
     years = max(0.0, path.close_years[o.expiry[row]] - path.start_years[bar])
     value, fees, costs, mark, naked = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(o.n_legs[row]):
@@ -505,7 +337,7 @@ def enter(path: PathArrays, m: Market, s: Accounts, a: int, o: Orders, row: int,
         paid, fee, cost = _leg_fill(mid, bid, ask, o.quantity[row, k] * o.units[row], m)
         value, fees, costs = value + paid, fees + fee, costs + cost
         mark += o.quantity[row, k] * mid
-        naked += _naked_margin(o, row, k, mid, path.open[bar], m)
+        naked += naked_margin(o, row, k, mid, path.open[bar], m)
     margin = _covered_margin(o, row)
     margin = o.units[row] * (naked if math.isnan(margin) else margin)
     if value + fees + margin > available(s, a):
@@ -516,7 +348,7 @@ def enter(path: PathArrays, m: Market, s: Accounts, a: int, o: Orders, row: int,
     s.costs[a, p] = costs
     s.mark[a, p] = mark * o.units[row] * SHARES
     _pay(s, a, p, -value - fees)
-    _look_ahead_values(path, m, s, a, p, bar)
+    _session_marks(path, m, s, a, p, bar)
     return FILLED
 
 
@@ -593,7 +425,7 @@ def _time_rule_fires(
 
 
 @inlined_kernel
-def _mark_and_ask(
+def mark_and_ask(
     value: FloatArray,
     mark: FloatArray,
     peak: FloatArray,
@@ -672,7 +504,7 @@ def begin_bar(path: PathArrays, m: Market, s: Accounts, a: int, bar: int) -> Non
         elif s.pending[a, p] != 0 and priced:
             _exit(path, m, s, a, p, bar)
         elif bar == first:
-            _look_ahead_values(path, m, s, a, p, bar)
+            _session_marks(path, m, s, a, p, bar)
 
 
 @kernel
@@ -719,7 +551,7 @@ def end_bar(path: PathArrays, rules: FloatArray, m: Market, s: Accounts, a: int,
             if s.expiry[a, p] == ordinal:
                 _settle(path, s, a, p, bar, SETTLED if path.missing_after[session] == 0 else MISSED)
                 continue
-        fired = _mark_and_ask(
+        fired = mark_and_ask(
             s.value,
             s.mark,
             s.peak,
@@ -774,7 +606,7 @@ def walk_quietly(
         for p in range(slots):
             if not is_open[a, p]:
                 continue
-            fired = _mark_and_ask(
+            fired = mark_and_ask(
                 value,
                 mark,
                 peak,

@@ -21,18 +21,17 @@ from spy_assets.simulator._intraday_kernel import (
     PNL,
     REASON,
     SHARES,
+    UNITS,
     Accounts,
-    Market,
     Orders,
-    _mark_and_ask,
-    _naked_margin,
     available,
     begin_bar,
     end_bar,
     enter,
-    option_mid,
-    strike_for_delta,
+    mark_and_ask,
+    naked_margin,
 )
+from spy_assets.simulator._intraday_prices_kernel import Market, option_mid, strike_for_delta
 from spy_assets.simulator.intraday_path import PathArrays
 
 FloatArray = npt.NDArray[np.float64]
@@ -157,7 +156,7 @@ def _size(
         )
         credit -= o.quantity[a, k] * mid
         if q.naked > 0.0:
-            need += _naked_margin(o, a, k, mid, path.close[bar], m)
+            need += naked_margin(o, a, k, mid, path.close[bar], m)
     if q.naked == 0.0:
         need += q.width * SHARES
     wanted = _kelly_contracts(d, q, a, level, d.worth[a], credit)
@@ -226,7 +225,8 @@ def _trading_bar(
         reason = s.result[a, p, REASON]
         if reason == 0.0:
             continue
-        ratio = s.result[a, p, PNL] / -s.result[a, p, ENTRY_VALUE]
+        credit = max(abs(s.result[a, p, ENTRY_VALUE]), s.result[a, p, UNITS])
+        ratio = s.result[a, p, PNL] / credit
         d.trades[a] += 1.0
         if ratio > 0.0:
             d.wins[a] += 1.0
@@ -305,7 +305,7 @@ def look(
                 masks[a, k] = sells and not sold[a, kind - SELLS_PUT]
 
 
-# The next functions take arrays and not tuples, for the reason given at `_mark_and_ask`.
+# The next functions take arrays and not tuples, for the reason given at `mark_and_ask`.
 
 
 @inlined_kernel
@@ -379,7 +379,7 @@ def step_accounts(
         else:
             for p in range(is_open.shape[1]):
                 if is_open[a, p]:
-                    pending[a, p] = _mark_and_ask(
+                    pending[a, p] = mark_and_ask(
                         value,
                         mark,
                         peak,

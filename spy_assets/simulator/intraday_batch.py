@@ -34,12 +34,11 @@ from spy_assets.simulator.exits import (
     TimeStop,
     TrailingStop,
 )
-from spy_assets.simulator.intraday import (
+from spy_assets.simulator.intraday import NO_RULES, Order
+from spy_assets.simulator.intraday_book import (
     BID_ASK_COSTS,
     FARTHEST_STRIKE,
-    NO_RULES,
     IntradayConfig,
-    Order,
     expiry_for,
 )
 from spy_assets.simulator.intraday_path import IntradayPath
@@ -48,7 +47,8 @@ from spy_assets.simulator.kernel import NAKED_FLOOR, NAKED_RATE
 if TYPE_CHECKING:
     import polars as pl
 
-    from spy_assets.simulator._intraday_kernel import Accounts, Market, Orders
+    from spy_assets.simulator._intraday_kernel import Accounts, Orders
+    from spy_assets.simulator._intraday_prices_kernel import Market
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -68,7 +68,7 @@ _REASONS: Final = {
 
 def market_of(config: IntradayConfig, costs: CostModel) -> Market:
     """The kernel's constants of a configuration and a cost model."""
-    from spy_assets.simulator._intraday_kernel import Market
+    from spy_assets.simulator._intraday_prices_kernel import Market
 
     surface, spreads = config.surface, config.spreads
     return Market(
@@ -277,7 +277,7 @@ def timed_entries(path: IntradayPath, rule: EntryRule, config: IntradayConfig) -
     A session without volatility, without a strike for that delta, or without a bar after that minute
     has none.
     """
-    from spy_assets.simulator import _intraday_kernel as compiled
+    from spy_assets.simulator._intraday_prices_kernel import strikes_for_delta
 
     arrays, market = path.arrays, market_of(config, BID_ASK_COSTS)
     sign = 1.0 if rule.right == "C" else -1.0
@@ -285,7 +285,7 @@ def timed_entries(path: IntradayPath, rule: EntryRule, config: IntradayConfig) -
     expiries = np.array(
         [path.ordinal_of(expiry_for(path.session(bar), rule.dte)) for bar in bars], dtype=np.int64
     )
-    strikes = compiled.strikes_for_delta(
+    strikes = strikes_for_delta(
         arrays, market, np.array(bars, dtype=np.int64), expiries, sign, rule.delta, FARTHEST_STRIKE
     )
     known = np.flatnonzero(np.isfinite(strikes))

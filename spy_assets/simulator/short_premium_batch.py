@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from spy_assets.errors import ConfigError, DataError
 from spy_assets.features.intraday_observation import INTRADAY_8_V1, PNL_BOUND
-from spy_assets.simulator import short_premium as terms
+from spy_assets.simulator import short_premium_plan as terms
 from spy_assets.simulator.costs import CostModel
-from spy_assets.simulator.intraday import BID_ASK_COSTS, FARTHEST_STRIKE, IntradayConfig
 from spy_assets.simulator.intraday_batch import empty_orders, market_of, new_accounts, rule_table
+from spy_assets.simulator.intraday_book import BID_ASK_COSTS, FARTHEST_STRIKE, IntradayConfig
 from spy_assets.simulator.intraday_path import YEAR_SESSIONS, IntradayPath, PathArrays
-from spy_assets.simulator.short_premium import ShortPremiumPlan, tradable
+from spy_assets.simulator.short_premium import tradable
+from spy_assets.simulator.short_premium_plan import ShortPremiumPlan
 
 if TYPE_CHECKING:
     from spy_assets.simulator._short_premium_kernel import Desks, Plan

@@ -19,10 +19,11 @@ import numpy.typing as npt
 from spy_assets.errors import ConfigError, DataError
 from spy_assets.features.intraday_observation import INTRADAY_8_V1
 from spy_assets.simulator.costs import CostModel
-from spy_assets.simulator.intraday import BID_ASK_COSTS, IntradayConfig
+from spy_assets.simulator.intraday_book import BID_ASK_COSTS, IntradayConfig
 from spy_assets.simulator.intraday_path import IntradayPath
-from spy_assets.simulator.short_premium import ShortPremiumPlan, ShortPremiumSimulator
+from spy_assets.simulator.short_premium import ShortPremiumSimulator
 from spy_assets.simulator.short_premium_batch import episode_starts
+from spy_assets.simulator.short_premium_plan import ShortPremiumPlan
 
 Observation = npt.NDArray[np.float32]
 

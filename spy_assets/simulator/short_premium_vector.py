@@ -16,11 +16,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spy_assets.errors import ConfigError
 from spy_assets.simulator.costs import CostModel
-from spy_assets.simulator.intraday import BID_ASK_COSTS, IntradayConfig
+from spy_assets.simulator.intraday_book import BID_ASK_COSTS, IntradayConfig
 from spy_assets.simulator.intraday_path import IntradayPath
-from spy_assets.simulator.short_premium import ShortPremiumPlan
 from spy_assets.simulator.short_premium_batch import ShortPremiumAccounts
 from spy_assets.simulator.short_premium_env import observation_space
+from spy_assets.simulator.short_premium_plan import ShortPremiumPlan
 
 Array = npt.NDArray[Any]
 Indices = None | int | Iterable[int]

@@ -109,4 +109,4 @@ def test_a_plan_is_run_and_the_rest_is_left(spy: Any, home: Path) -> None:
     left = spy(*words, "--json").json
     assert (left["present"], left["partitions"]) == (1, FOLDS[:2])
     assert left["minutes"] > 0
-    assert "over 1 recorded partition(s)" in left["basis"]
+    assert "by 1 recorded partition(s)" in left["basis"]

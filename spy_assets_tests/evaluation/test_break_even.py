@@ -59,6 +59,17 @@ def test_the_line_is_where_a_new_run_earns_nothing() -> None:
     assert searched.alpha == pytest.approx(found.alpha, abs=1e-4)
 
 
+def test_runs_at_half_the_spread_have_the_same_break_even() -> None:
+    found = []
+    for alpha in (0.5, 1.0):
+        costs = replace(QUOTES, slippage_fraction=0.0, alpha=alpha)
+        venue = Venue(MARKET, costs=costs, rules=FIXED, config=MONTHLY)
+        trades = run_policy(venue, always(DailyAction.BUY_CALL)).trades
+        found.append(break_even.break_even_of_trades(trades, booked_alpha=alpha))
+    assert found[0].alpha == pytest.approx(found[1].alpha)
+    assert found[0].at_quote == pytest.approx(found[1].at_quote)
+
+
 def test_trades_and_ledger_agree() -> None:
     simulator = Venue(MARKET).simulator()
     act = random_entries(0.8, 0.3, seed=2)

@@ -55,6 +55,16 @@ def test_the_trades_by_hand() -> None:
     assert "beta" not in said
 
 
+@pytest.mark.parametrize(
+    ("alpha", "words"), [(0.0, "unknown: filled at mid"), (0.5, "half-spreads off mid")]
+)
+def test_the_break_even_knows_what_fills_paid(alpha: float, words: str) -> None:
+    trades = tuple(replace(trade(1.0), gross=500.0) for _ in range(3))
+    run = replace(RUN, trades=trades)
+    said = facts(sections.numbers(run, {}, 0.95, 0, fill_alpha=alpha))
+    assert said["breaks even when filled"].endswith(words)
+
+
 def month_run(name: str, moves: dict[int, float]) -> BacktestResult:
     """A run that moves once, on the given session, by the given share."""
     growth = np.ones(len(SESSIONS) + 1)

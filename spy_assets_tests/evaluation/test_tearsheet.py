@@ -90,7 +90,7 @@ def test_every_strategy_fold_and_seed_is_there(page: str) -> None:
     assert page.count("<polyline") == 4 + 1  # equity of each, and the drawdown of buy and hold
     assert page.count('class="train"') == 24 + 2  # folds, anatomy, legend
     for fold in SUMMARY.folds:
-        assert f"{fold.test_first} – {fold.test_last}" in page
+        assert f"{fold.test_first}–{fold.test_last}" in page
     assert len(re.findall(r"seed \d+</text>", page)) == 3
     assert page.count('class="dot"') == 24 * 3
 

@@ -9,12 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 
 from spy_assets.defs import account, agents, judging, learning
+from spy_assets.errors import DataError
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.models.outcomes.rollouts import Rollout, walk
 from spy_assets.models.policy.weights import encode_weights, policy_hash
@@ -26,6 +26,7 @@ from spy_assets.simulator.actions import DAILY_ACTIONS
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.warehouse import Warehouse
 from spy_assets_tests.cli.ledgers import signal
+from spy_assets_tests.graph import snapshot
 from spy_assets_tests.graph.courts import CALLS, IDLE, Court
 from spy_assets_tests.graph.worlds import write
 from spy_assets_tests.models.planted import net_of, undecided
@@ -174,12 +175,15 @@ def test_outcomes_of_the_judged_sessions_teach_nothing(taught: Court) -> None:
     assert run(taught, agents.outcome_finetune, window)["version"] == before
 
 
-def test_without_outcomes_nothing_is_registered(court: Court) -> None:
+def test_without_a_lesson_nothing_is_registered(court: Court) -> None:
     window = court.days[-1]
     seat(court, window)
     told = run(court, agents.outcome_finetune, window)
-    assert (told["version"], runs_of(court).height) == ("none", 1)
+    assert (told["version"], told["left_out"]) == ("none", {})
     assert "no outcome closed by" in told["reason"]
+    for asset in (agents.reward_model, agents.preference_finetune):
+        assert run(court, asset, window)["version"] == "none"
+    assert runs_of(court).height == 1
 
 
 def test_without_a_trained_policy_the_run_fails_at_once(court: Court) -> None:
@@ -222,14 +226,6 @@ def test_answers_make_a_reward_and_the_reward_a_challenger(taught: Court) -> Non
     assert (kept["finetuned_by"], kept["answers"]) == ("preferences", 20)
 
 
-def test_without_answers_there_is_no_reward(court: Court) -> None:
-    window = court.days[-1]
-    seat(court, window)
-    assert run(court, agents.reward_model, window)["version"] == "none"
-    assert run(court, agents.preference_finetune, window)["version"] == "none"
-    assert runs_of(court).height == 1
-
-
 def test_what_few_answers_say_is_told_as_such() -> None:
     assert learning.accuracy_words({"accuracy": None}).startswith("too few")
     row = {"accuracy": 0.6, "held_out": 10, "ci_low": 0.31, "ci_high": 0.83}
@@ -258,25 +254,24 @@ def test_members_are_weighed_before_they_are_judged(court: Court) -> None:
     assert 0 <= told["abstain_rate"] <= 1
 
 
-def test_one_member_is_no_ensemble(court: Court) -> None:
-    seat(court, court.days[-1])
-    made = court.make([agents.ensemble_weights], court.days[-1], raise_on_error=False)
+def test_one_member_is_no_ensemble(taught: Court) -> None:
+    made = taught.make([agents.ensemble_weights], taught.days[-1], raise_on_error=False)
     (failure,) = [event for event in made.all_events if event.is_step_failure]
     assert "1 members are trained" in str(failure.event_specific_data.error)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("asset", "steps"), [(agents.a2c_daily, 2048), (agents.dqn_daily, 4096)])
-def test_other_algorithms_are_trained_and_registered(court: Court, asset: Any, steps: int) -> None:
-    window, model = court.days[-1], asset.key.path[-1]
-    told = run(court, asset, window, timesteps=steps, **SHORT)
-    assert told["version"] == "1"
-    registry = Registry(court.settings, model=model)
-    assert registry.alias("challenger") == "1"
-    (row,) = runs_of(court, model).iter_rows(named=True)
-    assert row["train_end"] == windows(court, window).train_end
-    assert registry.load("1").weights.policy_hash == row["policy_hash"]
-    assert court.registry.versions().is_empty()
+def test_other_algorithms_are_trained_and_registered(taught: Court) -> None:
+    window, before = taught.days[-1], taught.registry.versions().height
+    for asset in (agents.a2c_daily, agents.dqn_daily):
+        model = asset.key.path[-1]
+        assert run(taught, asset, window, timesteps=2048, **SHORT)["version"] == "1"
+        registry = Registry(taught.settings, model=model)
+        assert registry.alias("challenger") == "1"
+        (row,) = runs_of(taught, model).iter_rows(named=True)
+        assert row["train_end"] == windows(taught, window).train_end
+        assert registry.load("1").weights.policy_hash == row["policy_hash"]
+    assert taught.registry.versions().height == before
 
 
 # ---------------------------------------------------------------- regimes and the search
@@ -293,11 +288,11 @@ def give_factors(court: Court) -> None:
 
 
 @pytest.mark.slow
-def test_routing_is_measured_against_one_policy_that_sees_the_regime(court: Court) -> None:
-    window = court.days[-1]
-    give_factors(court)
-    told = run(court, agents.regime_routing, window, timesteps=4096, **SHORT)
-    (row,) = court.rows("models.regime_routing").iter_rows(named=True)
+def test_routing_is_measured_against_one_policy_that_sees_the_regime(taught: Court) -> None:
+    window = taught.days[-1]
+    give_factors(taught)
+    told = run(taught, agents.regime_routing, window, timesteps=4096, **SHORT)
+    (row,) = taught.rows("models.regime_routing").iter_rows(named=True)
     assert row["better"] == (row["ci_low"] > 0)
     assert told["verdict"].startswith(
         "routing by regime is " + ("better" if row["better"] else "not")
@@ -305,29 +300,38 @@ def test_routing_is_measured_against_one_policy_that_sees_the_regime(court: Cour
     policies = json.loads(row["policies"])
     assert "neutral" in policies
     for regime, version in policies.items():
-        assert Registry(court.settings, model=f"ppo_{regime}").load(version)
+        assert Registry(taught.settings, model=f"ppo_{regime}").load(version)
     judged = sum(count for count, _ in json.loads(row["by_regime"]).values())
-    assert judged == court.settings.train.validation_sessions - 1
+    assert judged == taught.settings.train.validation_sessions - 1
 
 
 @pytest.mark.slow
-def test_a_search_is_recorded_with_the_number_of_its_trials(court: Court) -> None:
-    window = court.days[-1]
-    told = run(court, agents.hyperparameters, window, trials=2, timesteps=4096, **SHORT)
-    (row,) = court.rows("models.hyperparameters").iter_rows(named=True)
+def test_a_search_is_recorded_with_the_number_of_its_trials(taught: Court) -> None:
+    window = taught.days[-1]
+    told = run(taught, agents.hyperparameters, window, trials=2, timesteps=4096, **SHORT)
+    (row,) = taught.rows("models.hyperparameters").iter_rows(named=True)
     assert (row["algorithm"], row["trials"], told["trials"]) == ("ppo", 3, 3)
     assert row["complete"] + row["pruned"] == 2
     assert row["best_pnl"] >= row["base_pnl"]
     assert json.loads(row["config"])["timesteps"] == 4096
-    again = run(court, agents.hyperparameters, window, trials=2, timesteps=4096, **SHORT)
+    with Warehouse.open(taught.settings) as lake:
+        found = learning.tuned_parameters(lake, window, "ppo")
+        with pytest.raises(DataError, match="no search for dqn"):
+            learning.tuned_parameters(lake, window, "dqn")
+    tuned = agents._config(agents.AgentRun(seeds=1, timesteps=4096), "sample", found)
+    assert tuned.hyperparameters() == json.loads(row["config"]) | {"episode_length": 252}
+    again = run(taught, agents.hyperparameters, window, trials=2, timesteps=4096, **SHORT)
     assert (again["inserted"], again["trials"], again["net_pnl"]) == (0, 3, told["net_pnl"])
 
 
-def test_no_asset_of_agents_is_in_the_main_job() -> None:
+def test_agents_have_jobs_of_their_own() -> None:
     from spy_assets.definitions import defs
 
-    names = {asset.key.path[-1] for asset in agents.ASSETS}
-    for job in ("train_daily", "daily_signal_job", "track_outcomes", "report"):
-        keys = defs.get_job_def(job).asset_layer.selected_asset_keys
-        assert not names & {key.path[-1] for key in keys}
-    assert isinstance(agents.ASSETS[0], dg.AssetsDefinition)
+    jobs = snapshot.describe(defs)["jobs"]
+    names = {asset.key.to_user_string() for asset in agents.ASSETS}
+    own = [name for name, assets in jobs.items() if names & set(assets)]
+    assert own == [
+        "learn_from_outcomes", "learn_from_preferences", "train_by_regime", "train_ensemble",
+        "tune_hyperparameters",
+    ]  # fmt: skip
+    assert sorted(asset for name in own for asset in jobs[name]) == sorted(names)

@@ -217,5 +217,5 @@ def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() 
     }
     assert {k for k, kind in kinds.items() if kind == "folds"} == {FOLDS}
     assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {
-        "models/model_versions", "evaluation/chain_backtest",
+        "models/model_versions", "evaluation/chain_backtest", "evaluation/final_test",
     }  # fmt: skip

@@ -282,7 +282,7 @@ def test_a_training_while_mlflow_is_down_gets_its_row_when_it_is_back(court: Cou
     mlruns.unlink()
     court.judge(window)
     (row,) = court.rows("models.training_runs").iter_rows(named=True)
-    assert (row["version"], row["lake_snapshot"], row["timesteps"]) == ("1", before, 4096)
+    assert (row["version"], row["lake_snapshot"], row["timesteps"]) == ("1", before, 8192)
     assert row["mlflow_run_id"]
     assert Registry(court.settings).alias("challenger") == "1"
 

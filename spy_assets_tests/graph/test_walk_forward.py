@@ -84,7 +84,7 @@ def test_recorded_speed_gives_minutes(walked: Walked) -> None:
     again = cost(walked.settings, which="all")
     assert again.partitions == tuple(FOLDS)
     assert again.minutes > 0
-    assert "steps a second over 3 recorded partition(s)" in again.basis
+    assert "steps a second, by 3 recorded partition(s)" in again.basis
 
 
 def test_another_configuration_is_missing_though_dagster_has_its_folds(walked: Walked) -> None:
@@ -246,3 +246,42 @@ def test_equity_that_is_stored_begins_after_the_capital() -> None:
     rows = walking.equity_rows(run)
     assert [row["session"] for row in rows] == list(run.sessions)
     assert np.allclose([row["equity"] for row in rows], run.equity[1:])
+
+
+def test_the_final_fold_follows_the_last_and_ends_with_the_source() -> None:
+    settings = load_settings()
+    fold = walk_windows.final_fold(settings, NOW)
+    assert (fold.test_first, fold.test_last) == (date(2018, 1, 2), date(2018, 12, 31))
+    assert (fold.train_sessions, fold.number) == (504, 3)
+    assert fold.test_start - fold.train_stop == 11
+    expanding = load_settings(walk={"preset": "expanding"})
+    assert walk_windows.final_fold(expanding, NOW).train_first == date(2015, 1, 2)
+    late = load_settings(walk={"final_from": "2018-12-31"})
+    with pytest.raises(ConfigError, match="the final period has 1 session"):
+        walk_windows.final_fold(late, NOW)
+
+
+def test_the_final_period_is_looked_at_once(walked: Walked) -> None:
+    settings = walked.settings
+    with runner(settings) as made:
+        figures = backfill.final_test(made, TRAINING)
+        assert backfill.final_test(made, TRAINING) == figures
+        with pytest.raises(plan.RunFailed, match=r"3 of 3 folds of configuration \w+ are missing"):
+            backfill.final_test(made, {"timesteps": 9_000, "seeds": 1})
+    assert (figures["folds"], figures["sessions"], figures["first"]) == (1, 251, "2018-01-02")
+    assert cost(settings).total == 3  # it is no fold of the walk-forward
+
+
+def test_a_second_configuration_is_refused_the_final_period(walked: Walked) -> None:
+    fold = walk_windows.final_fold(walked.settings, NOW)
+    own = walking.Configuration("s0", {"symbol": "SPY"})
+    with Warehouse.open(walked.settings, read_only=True) as lake:
+        walking.require_untouched(lake, walked_as(walked), fold, [])
+        with pytest.raises(ConfigError, match="was tested on the final period from 2018-01-02"):
+            walking.require_untouched(lake, own, fold, [])
+
+
+def walked_as(walked: Walked) -> walking.Configuration:
+    with Warehouse.open(walked.settings, read_only=True) as lake:
+        stored = walking.stored_walk(lake, "s0", walked.report.configuration)
+    return walking.Configuration("s0", stored.parameters)

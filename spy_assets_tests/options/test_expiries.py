@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import json
 from datetime import UTC, date, datetime
 
+import exchange_calendars
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from spy_assets.errors import DataError
 from spy_assets.options.expiries import (
+    CLOSED_AT_SHORT_NOTICE,
     expiries_listed,
     is_0dte_available,
     is_expiry,
@@ -163,6 +167,36 @@ def test_real_universe_files_of_the_turn_of_2024_have_nothing_unknown(shared_dat
         present = {datetime.strptime(row[0], "%Y%m%d").date() for row in rows}  # noqa: DTZ007
         on = datetime.strptime(file.stem, "%Y%m%d").date()  # noqa: DTZ007
         assert present <= set(days("SPY", on))
+
+
+def test_the_real_list_of_contracts_of_august_2025_is_that_of_the_rules(shared_data):
+    """8,096 contracts on a Saturday, a year before the chains that the rules were seen in."""
+    name = "v3_reference_options_contracts_SPY_2025-08-30.json.gz"
+    packed = (shared_data / "fixtures/polygon_real_2025" / name).read_bytes()
+    contracts = json.loads(gzip.decompress(packed))
+    present = frozenset(date.fromisoformat(one["expiration_date"]) for one in contracts)
+    on = date(2025, 9, 2)  # the next session; Monday was Labor Day
+    assert missing_expiries("SPY", on, present) == []
+    assert present <= set(days("SPY", on))
+
+
+#: When options on the weekday were first listed, of SPY and of SPXW.
+FIRST_BY_WEEKDAY = {
+    0: (date(2018, 2, 16), date(2016, 8, 15)),
+    1: (date(2022, 11, 14), date(2022, 4, 18)),
+    2: (date(2016, 8, 30), date(2016, 2, 23)),
+    3: (date(2022, 11, 14), date(2022, 5, 11)),
+    4: (date(2010, 6, 4), date(2005, 10, 28)),
+}
+
+
+def test_the_closures_at_short_notice_are_those_of_the_exchange_on_days_with_an_expiry():
+    """Days of mourning and storms of exchange_calendars on which a weekly or a daily was listed."""
+    exchange = exchange_calendars.get_calendar("XNYS", start="2005-01-10")
+    closed = {day.date() for day in exchange.adhoc_holidays if day.year >= 2005}
+    assert date(2012, 10, 29) in closed  # a storm, on a Monday without expiries
+    with_expiry = {day for day in closed if day >= min(FIRST_BY_WEEKDAY[day.weekday()])}
+    assert with_expiry == CLOSED_AT_SHORT_NOTICE
 
 
 def test_pm_series_settle_on_the_close_and_trade_a_quarter_of_an_hour_longer():

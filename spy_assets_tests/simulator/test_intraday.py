@@ -24,12 +24,10 @@ from spy_assets.simulator.exits import (
     ProfitTarget,
     TimeStop,
 )
-from spy_assets.simulator.intraday import (
-    NO_RULES,
+from spy_assets.simulator.intraday import NO_RULES, IntradaySimulator, Order
+from spy_assets.simulator.intraday_book import (
     IntradayBook,
     IntradayConfig,
-    IntradaySimulator,
-    Order,
     expiry_for,
     is_uncovered,
     reg_t_margin,

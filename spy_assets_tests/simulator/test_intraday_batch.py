@@ -23,14 +23,7 @@ from spy_assets.simulator.exits import (
     StopLoss,
     TrailingStop,
 )
-from spy_assets.simulator.intraday import (
-    BID_ASK_COSTS,
-    IntradayBook,
-    IntradayConfig,
-    IntradaySimulator,
-    Order,
-    expiry_for,
-)
+from spy_assets.simulator.intraday import IntradaySimulator, Order
 from spy_assets.simulator.intraday_batch import (
     NOT_REACHED,
     OUTCOMES,
@@ -39,6 +32,12 @@ from spy_assets.simulator.intraday_batch import (
     order_table,
     rule_table,
     timed_entries,
+)
+from spy_assets.simulator.intraday_book import (
+    BID_ASK_COSTS,
+    IntradayBook,
+    IntradayConfig,
+    expiry_for,
 )
 from spy_assets.simulator.kernel import check_invariant
 from spy_assets.simulator.session_filter import SessionFilter
@@ -120,6 +119,23 @@ def test_what_is_closed_and_what_is_open_is_the_change_of_value():
     assert run.equity[-1] - run.capital == pytest.approx(
         run.pnl.sum() + open_flow + run.marks, abs=1e-9
     )
+
+
+@pytest.mark.parametrize("bar", [40, 57, 90])
+def test_no_bar_knows_a_later_one(bar):
+    path = random_path(11, 5, minutes=15)
+    changed = path.close.copy()
+    changed[bar + 1 :] *= 1.1
+    other = replace(path, close=changed, arrays=path.arrays._replace(close=changed))
+    config = IntradayConfig(allow_naked=True)
+    orders = random_orders(path, IntradayBook(path, config), np.random.default_rng(bar), 20)
+    orders = [(decided, order) for decided, order in orders if decided < bar]
+    one, two = (
+        backtest(which, orders, chains=RULES, config=config, stop=bar + 1)
+        for which in (path, other)
+    )
+    assert (one.cash, one.marks) == (two.cash, two.marks)
+    np.testing.assert_array_equal(one.result, two.result)
 
 
 @pytest.mark.parametrize("right", ["P", "C"])

@@ -14,20 +14,20 @@ from spy_assets.features.intraday_observation import INTRADAY_8_V1, Seen, observ
 from spy_assets.options.black_scholes import delta
 from spy_assets.simulator.kernel import check_invariant
 from spy_assets.simulator.session_filter import OPEN_ALL_DAY
-from spy_assets.simulator.short_premium import (
+from spy_assets.simulator.short_premium import ShortPremiumSimulator
+from spy_assets.simulator.short_premium_batch import ShortPremiumAccounts
+from spy_assets.simulator.short_premium_plan import (
     ACTION_SETS,
     ORIGINAL_RISK,
     REDUCED_RISK,
     RISK_LEVELS,
     RiskTable,
     ShortPremiumPlan,
-    ShortPremiumSimulator,
     TradeRecord,
     kelly_contracts,
     risk_level,
     risk_score,
 )
-from spy_assets.simulator.short_premium_batch import ShortPremiumAccounts
 from spy_assets_tests.simulator.intraday_paths import flat_path, path_of, random_path
 
 HOLD, SELL_PUT, SELL_PUT_10, SELL_CALL, CLOSE = range(5)
@@ -122,6 +122,16 @@ def test_a_record_without_losses_is_held_against_the_stop():
     assert record.mean_loss(3.0) == 2.0
     assert record.kelly(3.0) == 1.0
     assert TradeRecord(30, 0, 0.0, 60.0).kelly(3.0) == 0.0
+
+
+def test_what_happens_is_added_to_a_copy_of_the_record():
+    record = TradeRecord()
+    simulator = ShortPremiumSimulator(flat_path(), record=record)
+    while not simulator.done:
+        simulator.step(SELL_PUT if simulator.mask()[SELL_PUT] else HOLD)
+    assert (simulator.record.trades, simulator.record.wins, record.trades) == (1, 1, 0)
+    (trade,) = simulator.simulator.account.trades
+    assert simulator.record.gained == pytest.approx(trade.pnl / -trade.entry_value)
 
 
 def test_d17_every_size_of_the_table_can_be_reached():

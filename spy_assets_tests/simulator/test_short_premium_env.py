@@ -7,9 +7,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.simulator.short_premium import ShortPremiumPlan, ShortPremiumSimulator
+from spy_assets.simulator.short_premium import ShortPremiumSimulator
 from spy_assets.simulator.short_premium_batch import ShortPremiumAccounts, episode_starts
 from spy_assets.simulator.short_premium_env import MultiAssetOptionsEnv, ShortPremiumEnv
+from spy_assets.simulator.short_premium_plan import ShortPremiumPlan
 from spy_assets_tests.simulator.intraday_paths import flat_path, random_path
 
 
