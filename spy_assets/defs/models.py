@@ -29,7 +29,7 @@ from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
     from spy_assets.evaluation.gate import GateVerdict
-    from spy_assets.models.policy.config import PPOConfig
+    from spy_assets.models.policy.config import AgentConfig
     from spy_assets.models.policy.select import Selection, Train
     from spy_assets.models.policy.train import TrainedPolicy
     from spy_assets.models.policy.windows import Windows
@@ -156,7 +156,7 @@ def _select(
     context: dg.AssetExecutionContext,
     settings: "Settings",
     path: "MarketPath",
-    ppo: "PPOConfig",
+    ppo: "AgentConfig",
     memory_limit_mb: int,
 ) -> "Selection":
     """Train all seeds; a training that is stopped or out of memory fails this run, without retry."""

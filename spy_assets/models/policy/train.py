@@ -293,10 +293,9 @@ class _Trainer:
                     float(cached),
                 ],
                 "running": self.running,
-                "curve": [dict(row) for row in self.curve],
             }
         )
-        return state
+        return state | {"curve": list(self.curve)}  # its rows never change
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
