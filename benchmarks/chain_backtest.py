@@ -145,7 +145,8 @@ def main() -> None:
             ),
             *peers,
         ],
-        f"One thread, processor time, medians of {arguments.rounds}. {note}",
+        f"One thread, processor time, medians of {arguments.rounds}. Both trade one condor at a time; "
+        f"among the expiries each chooses by a rule of its own. {note}",
     )
 
 

@@ -1,8 +1,10 @@
 """What reacts to events: fresh features, matured outcomes, a new champion, failed runs."""
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 
 from spy_assets.defs import jobs
+from spy_assets.defs.partitions import ChainPart
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
 
@@ -117,7 +119,10 @@ def run_recovered(context: dg.RunStatusSensorContext, spy: SpyResource) -> dg.Sk
 
 
 def _incident(run: dg.DagsterRun) -> str:
-    return f"run_failed:{run.job_name}"
+    """The job's; of chains one an underlying, so that a sound one does not close another's."""
+    key = run.tags.get(PARTITION_NAME_TAG) or run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or ""
+    symbol = f":{ChainPart.of(key).symbol}" if ChainPart.is_key(key) else ""
+    return f"run_failed:{run.job_name}{symbol}"
 
 
 mirror_registry = dg.AutomationConditionSensorDefinition(

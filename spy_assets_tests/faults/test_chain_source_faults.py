@@ -264,13 +264,13 @@ def test_an_outage_of_the_chains_is_one_alert_and_the_next_run_recovers(
     moment = payload_time(DAY)
     for _ in range(2):
         with pytest.raises(RunFailed, match="HTTP 503"):
-            make(settings, "refresh_chain", [str(DAY)], now=moment)
+            make(settings, "refresh_chain", [f"{DAY}|SPY"], now=moment)
         tell(settings, sensors.run_failed, dg.DagsterEventType.RUN_FAILURE)
     assert [one["title"] for one in webhook.received] == ["refresh_chain failed"]
 
     rows = cboe_rows(DAY)
     server.on(BODY, Reply(delayed_quotes(rows, moment)))
-    make(settings, "refresh_chain", [str(DAY)], now=moment)
+    make(settings, "refresh_chain", [f"{DAY}|SPY"], now=moment)
     tell(settings, sensors.run_recovered, dg.DagsterEventType.RUN_SUCCESS)
     assert read(settings, chains.QUOTES).height == rows.height
     assert len(webhook.received) == 1

@@ -180,5 +180,19 @@ def test_two_jobs_that_fail_are_two_alerts(
     assert "incident none" in healthy.skip_message
 
 
+@pytest.mark.parametrize("tag", ["dagster/partition", "dagster/asset_partition_range_start"])
+def test_a_sound_chain_does_not_close_the_incident_of_another(
+    instance: dg.DagsterInstance, webhook: Webhook, tmp_path: Path, tag: str
+) -> None:
+    spy = SpyResource(overrides={"home": str(tmp_path), "alert_webhook": webhook.url})
+    failed = ran(instance, "refresh_chain", fails=True, **{tag: f"{SESSION}|QQQ"})
+    after(instance, sensors.run_failed, failed, spy=spy)
+    for symbol, told in (("SPY", "none"), ("QQQ", "closed")):
+        sound = ran(instance, "refresh_chain", **{tag: f"{SESSION}|{symbol}"})
+        skipped = after(instance, sensors.run_recovered, sound, spy=spy)
+        assert f"incident {told}" in skipped.skip_message
+    assert len(webhook.received) == 1
+
+
 def test_all_sensors_start_running() -> None:
     assert {one.default_status for one in sensors.SENSORS} == {dg.DefaultSensorStatus.RUNNING}

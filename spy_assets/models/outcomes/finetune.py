@@ -26,7 +26,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from spy_assets.errors import ContractMismatch
 from spy_assets.models.outcomes.network import PolicyLayers, Vector, masked_softmax
