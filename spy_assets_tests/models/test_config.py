@@ -32,7 +32,12 @@ def test_fast_has_many_copies_and_one_trunk() -> None:
     config = preset("fast")
     assert (config.n_envs, config.n_steps, config.batch_size, config.n_epochs) == (256, 32, 1024, 4)
     assert config.shared_trunk
-    assert preset("sample").digest() == config.digest()
+
+
+def test_sample_is_fast_with_a_softer_policy() -> None:
+    sample, fast = preset("sample"), preset("fast")
+    assert sample.model_copy(update={"ent_coef": 0.05}) == fast
+    assert sample.hyperparameters()["ent_coef"] == 0.2
 
 
 def test_the_algorithm_is_part_of_the_digest() -> None:
