@@ -98,7 +98,7 @@ def agent_config(spy: SpyResource, config: TrainConfig) -> Any:
     freshness_policy=freshness.WEEKLY,
     pool=TRAINING_POOL,
     # Another observation is another model: the window is trained again.
-    code_version="2-chain" if OBSERVES_CHAINS else "2",
+    code_version="3-chain" if OBSERVES_CHAINS else "3",
 )
 def ppo_daily(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
