@@ -556,7 +556,7 @@ print(graph.get(dg.AssetKey(["models", "ppo_daily"])).code_version)
 
 @pytest.mark.parametrize(
     ("observation", "told"),
-    [("daily_15_proxy_v1", "False False 2"), ("daily_15_chain_v1", "True True 2-chain")],
+    [("daily_15_proxy_v1", "False False 3"), ("daily_15_chain_v1", "True True 3-chain")],
 )
 def test_models_hang_on_chains_where_they_observe_them(
     tmp_path: Path, observation: str, told: str
