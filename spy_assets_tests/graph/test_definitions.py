@@ -87,6 +87,7 @@ def test_everything_on_a_live_source_ages() -> None:
     assert ageless == AGENTS | {
         "models/model_versions", "options/option_chain", "features/chain",
         "evaluation/walk_forward", "evaluation/walk_forward_report", "evaluation/chain_backtest",
+        "evaluation/final_test",
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from spy_assets.defs.partitions import WINDOWS, window_partitions
 from spy_assets.errors import ConfigError, DataError
 from spy_assets.evaluation.splits import HOLDING
 from spy_assets.evaluation.walk_forward import POLICY
+from spy_assets.models.policy.config import preset
 from spy_assets.registry import Registry
 from spy_assets.sessions import decision_time
 from spy_assets.settings import Settings, load_settings
@@ -37,6 +38,12 @@ def walk(settings: Settings, **how: Any) -> backfill.WalkReport:
 def cost(settings: Settings, target: str = "walk_forward", **how: Any) -> Any:
     with runner(settings) as made:
         return backfill._planned(made, backfill.Request(target, training=TRAINING, **how))[0]
+
+
+def steps(asked: int) -> int:
+    """Environment steps of a training that was asked for so many: whole rollouts."""
+    rollout = preset("sample").rollout_steps
+    return -(-asked // rollout) * rollout
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def test_every_fold_is_walked_once(walked: Walked) -> None:
 def test_the_cost_is_said_before_and_known_after(walked: Walked) -> None:
     before, after = walked.before, walked.after
     assert (before.total, before.missing, before.present) == (3, 3, 0)
-    assert before.training_steps == 3 * 2 * 4096  # whole rollouts
+    assert before.training_steps == 3 * 2 * steps(512)
     assert before.minutes is None
     assert before.basis.startswith("unknown")
     assert (after.missing, after.present, after.minutes) == (0, 3, 0.0)
@@ -91,7 +98,7 @@ def test_another_configuration_is_missing_though_dagster_has_its_folds(walked: W
     with runner(walked.settings) as made:
         other = backfill.Request("walk_forward", training={"timesteps": 9_000, "seeds": 1})
         planned = backfill._planned(made, other)[0]
-    assert (planned.present, planned.missing, planned.training_steps) == (0, 3, 3 * 12_288)
+    assert (planned.present, planned.missing, planned.training_steps) == (0, 3, 3 * steps(9_000))
 
 
 def test_rows_of_each_seed_and_of_every_baseline(walked: Walked) -> None:
@@ -101,7 +108,10 @@ def test_rows_of_each_seed_and_of_every_baseline(walked: Walked) -> None:
     assert policies.group_by("test_start").agg(pl.col("selected").sum())["selected"].to_list() == [
         1, 1, 1,
     ]  # fmt: skip
-    assert rows.filter(seed=0)["strategy"].n_unique() == 8
+    baselines = {"cash", "buy_and_hold", "random_same_rate", "always_iron_condor"}
+    assert baselines <= {
+        name.removesuffix("_price_only") for name in rows.filter(seed=0)["strategy"]
+    }
     assert set(rows["configuration"]) == {walked.report.configuration}
     assert rows["lake_snapshot"].null_count() == rows["mlflow_run_id"].null_count() == 0
     assert (rows["available_at"].dt.date() >= rows["test_end"]).all()
@@ -122,7 +132,7 @@ def test_what_is_read_back_is_what_was_walked(walked: Walked) -> None:
         assert run.daily.net_pnl == pytest.approx(row["net_pnl"])
         assert len(run.trades) in (run.trade_count, 0)
         assert all(trade.regime == "uptrend" for trade in run.trades)
-    assert (stored.seeds, stored.timesteps) == ((42, 84), 4096)
+    assert (stored.seeds, stored.timesteps) == ((42, 84), steps(512))
 
 
 def test_folds_are_nested_runs_of_their_configuration(walked: Walked) -> None:
@@ -222,8 +232,6 @@ def test_a_history_that_is_too_short_has_no_fold_and_says_why() -> None:
 
 
 def test_a_configuration_knows_what_matters_and_nothing_else() -> None:
-    from spy_assets.models.policy.config import preset
-
     def digest(agent: Any = None, **changes: Any) -> str:
         return walking.configuration(load_settings(**changes), agent or preset("quick")).digest
 
