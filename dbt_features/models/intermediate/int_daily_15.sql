@@ -7,7 +7,7 @@ with features as (
 dimensions as (
     select
         symbol, session, event_time, bar_number, vix_closes, source,
-        open, close, dividend, vix_open, vix as vix_close, rate,
+        open, close, vix_open, vix as vix_close, rate,
         daily_15_known_at as available_at,
         close_to_sma_252 ^ 5 / (1.0 + close_to_sma_252 ^ 5) as price,
         rsi_cutler_14 / 100.0 as rsi14,

@@ -9,7 +9,7 @@ adjusted as (
 
 select
     bars.symbol, bars.session, bars.event_time,
-    bars.open, bars.high, bars.low, bars.close, bars.volume, bars.dividend,
+    bars.open, bars.high, bars.low, bars.close, bars.volume,
     adjusted.open as open_adjusted,
     adjusted.high as high_adjusted,
     adjusted.low as low_adjusted,

@@ -4,7 +4,7 @@ with bars as (
 
 select
     symbol, session, event_time,
-    open, high, low, close, volume, dividend,
+    open, high, low, close, volume,
     available_at, ingested_at, source
 from bars
 {{ last_version(['symbol', 'session']) }}
