@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,14 @@ def test_fingerprint_is_stable_and_sees_one_number() -> None:
     first = training_fingerprint(path, config, 42, Trading())
     assert training_fingerprint(random_market(), config, 42, Trading()) == first
     assert path_digest(path.window(0, 119)) != path_digest(path)
+
+
+@pytest.mark.parametrize("name", ["open", "rate", "iv_close", "observation", "factor", "dividend"])
+def test_the_digest_sees_every_array(name: str) -> None:
+    path = random_market()
+    changed = np.array(getattr(path, name))
+    changed[3] = 7.0
+    assert path_digest(replace(path, **{name: changed})) != path_digest(path)
 
 
 def test_trained_policy_equals_the_library_on_its_own_states(trained: TrainedPolicy) -> None:

@@ -118,6 +118,8 @@ def path_digest(path: MarketPath) -> str:
         path.iv_close,
         path.rate,
         path.observation,
+        path.factor,
+        path.dividend,
     ):
         digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
     return digest.hexdigest()
@@ -166,7 +168,8 @@ def train_policy(
     trading = trading or Trading()
     store = CheckpointStore(checkpoint_dir, training_fingerprint(path, config, seed, trading))
     report = progress or (lambda _fraction, _text: None)
-    with _deterministic(), np.errstate(all="warn"):
+    # What an option far from the money is worth may be too small for a float: then it is 0.
+    with _deterministic(), np.errstate(all="warn", under="ignore"):
         trainer = _Trainer(path, config, seed, trading, stop or (lambda: False))
         saved = store.read()
         if saved is not None:
