@@ -11,8 +11,9 @@
 
 The code goes to the directory that ``NUMBA_CACHE_DIR`` names, else to the user's cache directory, else
 to a temporary one: the installed package may be read-only, and a checkout should stay clean. Below
-it lies one directory per state of the kernels' sources. Numba itself only looks whether the file of the
-*called* kernel has changed; one that calls a changed kernel of another module would go on with old code.
+it lies one directory per state of the sources. Numba itself only looks whether the file of the
+*called* kernel has changed; one that calls a changed kernel of another module, or has a constant of one
+compiled into it, would go on with old code.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
+
+#: Where kernels are, and what is compiled into them.
+KERNEL_PACKAGES = ("options", "simulator", "models/policy")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,12 +45,13 @@ def user_cache() -> Path:
 
 
 def sources_digest(*directories: Path) -> str:
-    """A short name for the state of all modules with kernels in the directories."""
+    """A short name for the state of all modules in the directories.
+
+    Of those without kernels too: their constants are part of the machine code of those that use them.
+    """
     digest = hashlib.sha256()
     for path in sorted(path for directory in directories for path in directory.glob("*.py")):
-        content = path.read_bytes()
-        if b"options.compiled import" in content or path.name == Path(__file__).name:
-            digest.update(path.name.encode() + b"\0" + content + b"\0")
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -73,7 +78,7 @@ def cache_directory() -> Path | None:
         candidates.append(user_cache() / "spy-assets" / "kernels")
     candidates.append(Path(tempfile.gettempdir()) / f"spy-assets-kernels-{owner}")
     package = Path(__file__).parents[1]
-    state = sources_digest(package / "options", package / "simulator")
+    state = sources_digest(*(package / name for name in KERNEL_PACKAGES))
     return next((path / state for path in candidates if is_writable(path / state)), None)
 
 

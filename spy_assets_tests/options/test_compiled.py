@@ -58,10 +58,11 @@ def test_what_cannot_be_written_is_passed_over(tmp_path, monkeypatch):
 
 def test_a_changed_kernel_module_changes_the_directory(tmp_path):
     (tmp_path / "_one.py").write_text("from spy_assets.options.compiled import kernel\nx = 1\n")
-    (tmp_path / "reader.py").write_text("x = 1\n")
+    (tmp_path / "constants.py").write_text("x = 1\n")
     before = compiled.sources_digest(tmp_path)
-    (tmp_path / "reader.py").write_text("x = 2\n")
-    assert compiled.sources_digest(tmp_path) == before
+    (tmp_path / "constants.py").write_text("x = 2\n")
+    assert compiled.sources_digest(tmp_path) != before
+    before = compiled.sources_digest(tmp_path)
     (tmp_path / "_one.py").write_text("from spy_assets.options.compiled import kernel\nx = 2\n")
     assert compiled.sources_digest(tmp_path) != before
 
@@ -69,10 +70,10 @@ def test_a_changed_kernel_module_changes_the_directory(tmp_path):
 def test_kernels_of_the_simulator_count_too(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     options = Path(compiled.__file__).parent
-    simulator = options.parent / "simulator"
+    others = (options.parent / "simulator", options.parent / "models" / "policy")
     chosen = compiled.cache_directory()
     assert chosen is not None
-    assert chosen.name == compiled.sources_digest(options, simulator)
+    assert chosen.name == compiled.sources_digest(options, *others)
     assert chosen.name != compiled.sources_digest(options)
 
 
