@@ -177,10 +177,10 @@ def _cell(layout: Array, d: int, k: int, age: int) -> int:
 @inlined
 def _units(accounts: Records, settings: Records, i: int, loss: float) -> int:
     """Units of an entry, as the sizing says."""
-    if settings[0].least == settings[0].most:
-        return int(settings[0].least)
     if not loss > 0.0:
         return int(settings[0].without_loss)
+    if settings[0].least == settings[0].most:
+        return int(settings[0].least)
     available = max(0.0, accounts[i].cash - accounts[i].margin)
     budget = accounts[i].value * settings[0].fraction
     units = min(budget // loss, available // loss, settings[0].most)

@@ -359,7 +359,8 @@ def _laid_out(
         for values in column:
             missing = ((0, 0), (0, ages - values.shape[1]), (0, 0))
             block = np.pad(values, missing, constant_values=np.nan).reshape(-1, values.shape[2])
-            blocks.append(block.astype(dtype))
+            with np.errstate(under="ignore"):  # too small for float32 is worth nothing
+                blocks.append(block.astype(dtype))
             rows += len(block)
     return np.concatenate(blocks), np.array(layout, dtype=np.int64)
 

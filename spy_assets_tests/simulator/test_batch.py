@@ -46,6 +46,7 @@ SIZINGS = (
     FixedUnits(3),
     RiskFraction(0.1),
     RiskSizing(RiskLimits(risk_fraction=0.05, min_contracts=0, max_contracts=4)),
+    RiskSizing(RiskLimits(risk_fraction=0.05, min_contracts=1, max_contracts=1)),
 )
 #: A fraction of the account in options of the last day is thousands of them: there float32's rounding
 #: of a price can be a unit more or less.
