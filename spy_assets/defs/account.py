@@ -160,6 +160,7 @@ def market_path(
     moment, observed = decision_time(session), get_contract(contract or settings.observation)
     if observed.needs_chain:
         rows = _with_chain(lake, rows, settings.symbol, moment, snapshot=snapshot)
+    rows = with_dividends(lake, rows, settings.symbol, moment, snapshot=snapshot)
     return MarketPath.from_frame(with_growth(lake, rows, moment, snapshot=snapshot), observed)
 
 
@@ -176,6 +177,43 @@ def _with_chain(
         lake.ensure(TABLES[chains.FEATURES])
     chain = versions_of(lake, chains.FEATURES, symbol, snapshot=snapshot)
     return with_chain(rows, in_time(chain.filter(chain["available_at"] <= moment)))
+
+
+def observations(
+    lake: Warehouse, symbol: str, through: date, *, snapshot: int | None = None
+) -> pl.DataFrame:
+    """All versions of ``features.daily_15``, with the dividends known at the decision of ``through``.
+
+    What an account is walked along: every place that rebuilds one takes the market from here.
+    """
+    rows = versions_of(lake, "features.daily_15", symbol, snapshot=snapshot)
+    return with_dividends(lake, rows, symbol, decision_time(through), snapshot=snapshot)
+
+
+def with_dividends(
+    lake: Warehouse,
+    rows: pl.DataFrame,
+    symbol: str,
+    moment: datetime,
+    *,
+    snapshot: int | None = None,
+) -> pl.DataFrame:
+    """Rows with the cash that goes ex on their sessions, as known at a moment.
+
+    By it a sold call is assigned in the night before. Null where there is no bar, and no such
+    column where the lake has no bars at all: then the rule is not applied, and says so.
+    """
+    if "market.daily_bars" not in lake.tables():
+        return rows
+    cash = lake.read(
+        "market.daily_bars",
+        as_of=moment,
+        snapshot=snapshot,
+        columns=["symbol", "session", "dividend"],
+        where="symbol = ?",
+        params=(symbol,),
+    )
+    return rows.join(cash, on=["symbol", "session"], how="left")
 
 
 def with_growth(

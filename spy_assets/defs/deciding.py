@@ -164,7 +164,7 @@ def _market(
         return account.versions_of(lake, table, settings.symbol, snapshot=snapshot)
 
     return MarketHistory(
-        observations=versions("features.daily_15"),
+        observations=account.observations(lake, settings.symbol, max(days), snapshot=snapshot),
         regimes=versions("features.regime"),
         raw=versions("features.market_daily"),
         flags=quality_flags(lake, settings.symbol, days, snapshot),

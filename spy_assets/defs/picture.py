@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spy_assets.defs.layout import Layered, layered
 
-_WIDTH = 148.0
+_WIDTH = 172.0
 _HEIGHT = 38.0
 _GAP = 16.0
 _ROW_GAP = 30.0
@@ -60,7 +60,16 @@ def boxes() -> list[Box]:
     """Give the assets of the code location, parents before children."""
     import dagster as dg
 
-    from spy_assets.defs import agents, features, market, models, options, signals, walkforward
+    from spy_assets.defs import (
+        agents,
+        chain_backtests,
+        features,
+        market,
+        models,
+        options,
+        signals,
+        walkforward,
+    )
     from spy_assets.defs.resources import SpyResource
 
     assets = [
@@ -71,6 +80,7 @@ def boxes() -> list[Box]:
         *agents.ASSETS,
         *signals.ASSETS,
         *walkforward.ASSETS,
+        *chain_backtests.ASSETS,
     ]
     resources = {"spy": SpyResource(), "dbt": features.dbt_resource()}
     graph = dg.Definitions(assets=assets, resources=resources).resolve_asset_graph()

@@ -57,7 +57,7 @@ def settle_sessions(lake: Warehouse, settings: Settings, days: list[date]) -> Se
     last = max(days)
     lake.ensure(TABLES["ledger.signals"])
     recorded = account.standing_decisions(ledger_rows(lake, settings.symbol, before=last))
-    versions = account.versions_of(lake, "features.daily_15", settings.symbol)
+    versions = account.observations(lake, settings.symbol, last)
     setup = account.paper_setup(settings, account.chain_fills(lake, settings))
     paper = settle(versions, recorded, last, setup)
     if paper is None:
@@ -130,9 +130,8 @@ def drawdown_halt(lake: Warehouse, settings: Settings, through: date) -> Drawdow
     cleared = [day for day in setup.cleared if day >= coming]
     if cleared:
         return DrawdownHalt(False, f"cleared from {min(cleared)} on", through, coming)
-    paper = settle(
-        account.versions_of(lake, "features.daily_15", settings.symbol), recorded, through, setup
-    )
+    versions = account.observations(lake, settings.symbol, through)
+    paper = settle(versions, recorded, through, setup)
     if paper is None:
         return DrawdownHalt(False, "the market has no row of its sessions", through, coming)
     verdict = assess(
@@ -170,7 +169,7 @@ def holdout_report(
 
     lake.ensure(TABLES["ledger.signals"])
     recorded = account.standing_decisions(ledger_rows(lake, settings.symbol, before=through))
-    versions = account.versions_of(lake, "features.daily_15", settings.symbol)
+    versions = account.observations(lake, settings.symbol, through)
     versions = account.with_growth(lake, versions, decision_time(through))
     setup = account.paper_setup(settings)
     paper = settle(versions, recorded, through, setup)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 
@@ -21,6 +22,7 @@ from spy_assets.models.policy.train import path_digest
 from spy_assets.registry import Registry
 from spy_assets.sessions import decision_time, next_session, previous_session
 from spy_assets.warehouse import Warehouse
+from spy_assets.warehouse.tables import TABLES
 from spy_assets_tests.graph.courts import CALLS, DAILY_15, IDLE, Court
 
 
@@ -202,6 +204,43 @@ def test_the_snapshot_of_a_verdict_gives_back_what_it_saw(court: Court) -> None:
         again = account.market_path(lake, court.settings, window, snapshot=judged.lake_snapshot)
         now = account.market_path(lake, court.settings, window)
     assert path_digest(again) == seen != path_digest(now)
+
+
+def pay(court: Court, day: date, cash: float) -> None:
+    """Write the bars of the market, one of which goes ex."""
+    spec, rows = TABLES["market.daily_bars"], DAILY_15.name
+    with Warehouse.open(court.settings) as lake:
+        bars = lake.read(
+            rows, columns=["symbol", "session", "open", "close", "available_at", "source"]
+        )
+        bars = bars.with_columns(
+            event_time="available_at", high=pl.max_horizontal("open", "close"),
+            low=pl.min_horizontal("open", "close"), volume=1e6, split=1.0,
+            dividend=pl.when(pl.col("session") == day).then(cash).otherwise(0.0),
+        )  # fmt: skip
+        lake.write(
+            spec,
+            bars.select(*spec.columns, "available_at", "source"),
+            ingested_at=decision_time(day),
+        )
+
+
+def test_training_gate_and_account_know_the_same_dividends(court: Court) -> None:
+    ex, before, last = court.days[-3], court.days[-4], court.days[-1]
+    pay(court, ex, 1.75)
+    with Warehouse.open(court.settings) as lake:
+        path = account.market_path(lake, court.settings, last)
+        early = account.market_path(lake, court.settings, before)
+        walked = account.observations(lake, "SPY", last)
+    assert path.dividend[path.index_of(ex)] == path.dividend.sum() == 1.75
+    assert early.dividend.sum() == 0.0
+    assert dict(walked.select("session", "dividend").iter_rows())[ex] == 1.75
+
+
+def test_without_bars_dividends_are_not_known(court: Court) -> None:
+    with Warehouse.open(court.settings) as lake:
+        path = account.market_path(lake, court.settings, court.days[-1])
+    assert np.isnan(path.dividend).all()
 
 
 def test_the_gate_judges_under_the_risk_layer_and_baselines_without(tmp_path: Path) -> None:
