@@ -39,7 +39,7 @@ class Engine(Protocol):
         """What each account may do, ``[n, actions]``."""
         ...
 
-    def step(self, actions: npt.ArrayLike) -> tuple[Array, npt.NDArray[np.bool_]]:
+    def step(self, actions: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Walk every account to its next decision; gives rewards and dones, ``[n]``."""
         ...
 
