@@ -334,7 +334,7 @@ def run_intraday_fold(
     config: AgentConfig,
     *,
     trading: ShortPremiumTrading | None = None,
-    train_seeds: Callable[..., Selection] = train_seeds,
+    select: Callable[..., Selection] = train_seeds,
 ) -> IntradayFold:
     """Train every seed on the fold's sessions, and walk them and all baselines over its test.
 
@@ -344,7 +344,7 @@ def run_intraday_fold(
         The market, with all sessions of the fold. The training is handed its own window of it.
     fold, config, trading
         Sessions; hyper-parameters and seeds; the account of training and test.
-    train_seeds
+    select
         How seeds are trained: :func:`train_seeds`, with checkpoints and progress bound to it.
 
     Raises
@@ -354,7 +354,7 @@ def run_intraday_fold(
     """
     trading = trading or ShortPremiumTrading()
     window, test = fold_windows(path, fold)
-    selection = train_seeds(window, config, trading)
+    selection = select(window, config, trading)
     walked = [
         walk_sessions(test, policy_act(one.policy, config.activation), trading)
         for one in selection.candidates
@@ -493,7 +493,7 @@ def walk_intraday(
     """
     train = partial(train_seeds, checkpoint_dir=checkpoint_dir, progress=progress, stop=stop)
     folds = [
-        run_intraday_fold(path, fold, config, trading=trading, train_seeds=train)
+        run_intraday_fold(path, fold, config, trading=trading, select=train)
         for fold in windows.folds(path.sessions)
     ]
     return summarise_folds(path, folds, trials=trials)
