@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: being settled at its end.
 SHORT_PREMIUM: Final = PPOConfig(
     timesteps=1_000_000, n_envs=128, n_steps=78, batch_size=1664, n_epochs=4, shared_trunk=True,
-    learning_rate=1e-3, gamma=1.0, vf_coef=0.05, ent_coef=0.01, episode_length=1,
+    learning_rate=3e-4, gamma=1.0, vf_coef=0.05, ent_coef=0.03, episode_length=1,
     validation_purge=1, checkpoint_every=16,
 )  # fmt: skip
 
