@@ -9,7 +9,7 @@ sees another definition than the one it was trained on.
 "proxy" says that put/call, skew and gamma come from price and volume, not from option chains.
 `daily_15_chain_v1` takes these three from the session's option chain (``features.chain``) under names
 of their own, so that neither contract can be fed with the other's numbers: a session without a
-chain is held.
+chain is held. `intraday_8_v1` is seen at the end of every minute bar.
 """
 
 from __future__ import annotations
@@ -262,8 +262,47 @@ DAILY_15_CHAIN_V1 = ObservationContract(
     portfolio=_PORTFOLIO,
 )
 
+#: P&L per contract beyond this many hundred dollars is cut off.
+INTRADAY_PNL_BOUND = 100.0
+
+#: The contract of the short-premium policies (S1-01).
+INTRADAY_8_V1 = ObservationContract(
+    name="intraday_8_v1",
+    description="Eight numbers at the end of a bar: five of the market, three of the account.",
+    market=(
+        Dimension("minutes_since_open", "minutes of the session that have passed", "/ 390"),
+        Dimension("spot", "close of the bar in dollars", "/ 500", high=4.0),
+        Dimension(
+            "atm_iv",
+            "implied volatility at the money of today's expiry on the surface, decimal",
+            "none",
+            high=3.0,
+            null_when=(("vix_missing", "VIX has no close for the session before"),),
+        ),
+        Dimension(
+            "risk_score",
+            "larger of (VIX - 12) / 18 and |ln(spot / first price of the session)| over two daily"
+            " standard deviations of VIX",
+            "clip(x, 0, 1)",
+            null_when=(("vix_missing", "VIX has no close for the session before"),),
+        ),
+        Dimension("minutes_to_close", "minutes of the session that are left", "/ 390"),
+    ),
+    portfolio=(
+        Dimension("has_position", "1 if anything is open, else 0", "none"),
+        Dimension(
+            "pnl",
+            "open P&L after costs so far, dollars per contract sold",
+            "clip(x / 100, -100, 100)",
+            low=-INTRADAY_PNL_BOUND,
+            high=INTRADAY_PNL_BOUND,
+        ),
+        Dimension("time_in_position", "minutes since the oldest open fill", "/ 390"),
+    ),
+)
+
 CONTRACTS: dict[str, ObservationContract] = {
-    contract.name: contract for contract in (DAILY_15_PROXY_V1, DAILY_15_CHAIN_V1)
+    contract.name: contract for contract in (DAILY_15_PROXY_V1, DAILY_15_CHAIN_V1, INTRADAY_8_V1)
 }
 
 

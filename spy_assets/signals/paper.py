@@ -479,10 +479,13 @@ def _policy(champion: Champion, book: Book, setup: PaperSetup) -> ChampionPolicy
 
 
 def _contract(policy: ChampionPolicy, setup: PaperSetup) -> ObservationContract:
-    """The contract that the policy was trained on, or the desk's own if this program has another."""
-    known = CONTRACTS.get(policy.contract)
-    if known is None or known.sha256 != policy.contract_sha256:
-        return setup.desk.contract
+    """The contract that the policy was trained on, or the desk's own if this program has another.
+
+    One of another account (an intraday one) the desk cannot fill: such a policy is refused.
+    """
+    known, own = CONTRACTS.get(policy.contract), setup.desk.contract
+    if known is None or known.sha256 != policy.contract_sha256 or known.portfolio != own.portfolio:
+        return own
     return known
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.features.intraday_observation import INTRADAY_8_V1, PNL_BOUND
+from spy_assets.features.contracts import INTRADAY_8_V1, INTRADAY_PNL_BOUND
 from spy_assets.simulator import short_premium_plan as terms
 from spy_assets.simulator.costs import CostModel
 from spy_assets.simulator.intraday_batch import empty_orders, market_of, new_accounts, rule_table
@@ -101,7 +101,7 @@ def plan_constants(plan: ShortPremiumPlan) -> Plan:
         capital=plan.capital,
         reward_scale=plan.reward_scale,
         penalty=plan.invalid_action_penalty,
-        pnl_bound=PNL_BOUND,
+        pnl_bound=INTRADAY_PNL_BOUND,
     )
 
 
@@ -180,6 +180,11 @@ class ShortPremiumAccounts:
     def observations(self) -> npt.NDArray[np.float32]:
         """What each account sees, ``[A, 8]``; overwritten by the next step."""
         return self.desks.seen
+
+    @property
+    def terminal(self) -> npt.NDArray[np.float32]:
+        """What an account saw last, where its episode ended in the last step, ``[A, 8]``."""
+        return self.desks.terminal
 
     @property
     def masks(self) -> npt.NDArray[np.bool_]:

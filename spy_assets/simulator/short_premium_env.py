@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.features.intraday_observation import INTRADAY_8_V1
+from spy_assets.features.contracts import INTRADAY_8_V1
 from spy_assets.simulator.costs import CostModel
 from spy_assets.simulator.intraday_book import BID_ASK_COSTS, IntradayConfig
 from spy_assets.simulator.intraday_path import IntradayPath

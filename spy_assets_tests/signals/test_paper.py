@@ -15,6 +15,7 @@ from spy_assets.errors import ModelFileMismatch, RegistryUnavailable
 from spy_assets.features.contracts import (
     DAILY_15_CHAIN_V1,
     DAILY_15_PROXY_V1,
+    INTRADAY_8_V1,
     ObservationContract,
 )
 from spy_assets.sessions import decision_time, next_session, sessions_between
@@ -499,3 +500,9 @@ def test_a_champion_of_an_unknown_observation_holds() -> None:
     reasons = {signal.reasons[0] for signal in decide_on_chains(chains(DAYS), other)}
     assert len(reasons) == 1
     assert "contract_mismatch: model has daily_15_chain_v1" in reasons.pop()
+
+
+def test_a_champion_of_the_intraday_account_holds() -> None:
+    for signal in decide_on_chains(chains(DAYS), INTRADAY_8_V1):
+        assert (signal.action, signal.observation_contract) == (HOLD, "daily_15_proxy_v1")
+        assert "contract_mismatch: model has intraday_8_v1" in signal.reasons[0]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.features.intraday_observation import INTRADAY_8_V1, Seen, observation
+from spy_assets.features.contracts import INTRADAY_8_V1
+from spy_assets.features.intraday_observation import Seen, observation
 from spy_assets.options.black_scholes import delta
 from spy_assets.simulator.kernel import check_invariant
 from spy_assets.simulator.session_filter import OPEN_ALL_DAY

@@ -1,4 +1,7 @@
-"""Training of the daily policy: PPO, A2C or DQN, reproducible to the bit, continued after any kill.
+"""Training of a policy: PPO, A2C or DQN, reproducible to the bit, continued after any kill.
+
+What is learned is a :class:`TrainingTask`: data, an account, and how both are observed. The daily one is
+:class:`DailyTask`; :func:`train_policy` trains it, :func:`train_task` any.
 
 One core, one thread, deterministic kernels: the same path, configuration and seed give the same
 weights in every process of one machine. The state at the end of each rollout (weights, optimizer,
@@ -13,8 +16,9 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +35,9 @@ from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules
 from spy_assets.simulator.market_path import MarketPath
 
 if TYPE_CHECKING:
+    from spy_assets.features.contracts import ObservationContract
     from spy_assets.models.policy.agents import Agent
+    from spy_assets.simulator.account_vec_env import AccountVecEnv
     from spy_assets.simulator.vector_env import DailyVecEnv
 
 Progress = Callable[[float, str], None]
@@ -72,6 +78,56 @@ class Trading:
         return DailyVecEnv(
             book, count, episode_length=episode_length, rules=self.rules, capital=self.capital
         )
+
+
+class TrainingTask(Protocol):
+    """What a policy learns to do."""
+
+    @property
+    def contract(self) -> ObservationContract:
+        """What the policy sees, under which its weights are stored."""
+        ...
+
+    @property
+    def dataset_digest(self) -> str:
+        """SHA-256 over every number of the market that the training can see."""
+        ...
+
+    @property
+    def account(self) -> str:
+        """All settings of account and simulation as text; another text is another training."""
+        ...
+
+    def copies(self, count: int, episode_length: int) -> AccountVecEnv:
+        """Make ``count`` accounts that trade random episodes of so many sessions."""
+        ...
+
+
+@dataclass(frozen=True)
+class DailyTask:
+    """To trade one option structure at a time along a daily path, which is the training window."""
+
+    path: MarketPath
+    trading: Trading = field(default_factory=Trading)
+
+    @property
+    def contract(self) -> ObservationContract:
+        """The path's."""
+        return self.path.contract
+
+    @cached_property
+    def dataset_digest(self) -> str:
+        """See :func:`path_digest`."""
+        return path_digest(self.path)
+
+    @property
+    def account(self) -> str:
+        """Costs, exits, capital and simulation."""
+        return repr(self.trading)
+
+    def copies(self, count: int, episode_length: int) -> DailyVecEnv:
+        """Make accounts over the path."""
+        return self.trading.copies(self.trading.book(self.path), count, episode_length)
 
 
 @dataclass(frozen=True)
@@ -126,8 +182,13 @@ def path_digest(path: MarketPath) -> str:
 
 
 def training_fingerprint(path: MarketPath, config: AgentConfig, seed: int, trading: Trading) -> str:
+    """As :func:`task_fingerprint`, of a training on a daily path."""
+    return task_fingerprint(DailyTask(path, trading), config, seed)
+
+
+def task_fingerprint(task: TrainingTask, config: AgentConfig, seed: int) -> str:
     """SHA-256 over all that decides the weights: data, hyper-parameters, account, seed."""
-    parts = (path_digest(path), config.digest(), str(seed), repr(trading))
+    parts = (task.dataset_digest, config.digest(), str(seed), task.account)
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
@@ -141,16 +202,49 @@ def train_policy(
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> TrainedPolicy:
-    """Train one policy, or go on with a training that was interrupted.
+    """Train one daily policy, or go on with a training that was interrupted.
 
     Parameters
     ----------
     path
         The training window, and nothing after it.
-    config, seed
-        Hyper-parameters, the algorithm among them, and seed; ``config.seeds`` is not looked at.
     trading
         Costs, exits, capital; the defaults of :class:`Trading` if None.
+    config, seed, checkpoint_dir, progress, stop
+        As for :func:`train_task`.
+
+    Raises
+    ------
+    TrainingStopped
+        ``stop`` became true.
+    """
+    return train_task(
+        DailyTask(path, trading or Trading()),
+        config,
+        seed,
+        checkpoint_dir=checkpoint_dir,
+        progress=progress,
+        stop=stop,
+    )
+
+
+def train_task(
+    task: TrainingTask,
+    config: AgentConfig,
+    seed: int,
+    *,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> TrainedPolicy:
+    """Train one policy of any kind, or go on with a training that was interrupted.
+
+    Parameters
+    ----------
+    task
+        Data, account and observation.
+    config, seed
+        Hyper-parameters, the algorithm among them, and seed; ``config.seeds`` is not looked at.
     checkpoint_dir
         Where the checkpoint is kept; None keeps none. A finished training leaves its last one, so
         that running it again gives the result at once.
@@ -165,12 +259,11 @@ def train_policy(
     TrainingStopped
         ``stop`` became true.
     """
-    trading = trading or Trading()
-    store = CheckpointStore(checkpoint_dir, training_fingerprint(path, config, seed, trading))
+    store = CheckpointStore(checkpoint_dir, task_fingerprint(task, config, seed))
     report = progress or (lambda _fraction, _text: None)
     # What an option far from the money is worth may be too small for a float: then it is 0.
     with _deterministic(), np.errstate(all="warn", under="ignore"):
-        trainer = _Trainer(path, config, seed, trading, stop or (lambda: False))
+        trainer = _Trainer(task, config, seed, stop or (lambda: False))
         saved = store.read()
         if saved is not None:
             trainer.restore(saved)
@@ -217,13 +310,11 @@ def _deterministic() -> Iterator[None]:
 class _Trainer:
     """An agent and its environments, one rollout at a time."""
 
-    def __init__(
-        self, path: MarketPath, config: AgentConfig, seed: int, trading: Trading, stop: Stop
-    ) -> None:
+    def __init__(self, task: TrainingTask, config: AgentConfig, seed: int, stop: Stop) -> None:
         from spy_assets.models.policy.agents import make_agent
 
         self.config, self.seed, self.stop = config, seed, stop
-        self.copies = trading.copies(trading.book(path), config.n_envs, config.episode_length)
+        self.copies = task.copies(config.n_envs, config.episode_length)
         self.agent: Agent = make_agent(self.copies, config, seed)
         self.curve: list[dict[str, float]] = []
         self.running = np.zeros(config.n_envs)
