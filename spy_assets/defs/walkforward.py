@@ -228,18 +228,19 @@ def walk_forward_report(spy: SpyResource, config: ReportConfig) -> dg.Materializ
     """Sum up the stored folds of a configuration and render their tearsheet."""
     from spy_assets.evaluation.tearsheet import render_tearsheet
 
-    settings = spy.settings
+    settings, now = spy.settings, spy.utc_now()
     with spy.warehouse() as lake:
         digest = config.configuration or walking.latest_configuration(lake, settings.walk.preset)
         if digest is None:
             return dg.MaterializeResult(metadata={"report": "no fold has been walked yet"})
         walk = walking.stored_walk(lake, settings.walk.preset, digest)
         trials = walking.trials(lake, spy.registry(), settings.symbol)
+        looks = walking.looks_from(lake, walk_windows.final_from(settings, now))
     summary = walking.summary_of(walk, trials)
     path = walking.tearsheet_path(settings, walk.preset, walk.digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = spy.source().display_symbol(settings.symbol)
-    facts = walking.tearsheet_facts(settings, walk, shown, spy.utc_now())
+    facts = walking.tearsheet_facts(settings, walk, shown, now, looks["configuration"])
     path.write_text(render_tearsheet(facts, summary, walk.runs))
     path.with_suffix(".json").write_text(json.dumps(summary.to_dict(), sort_keys=True))
     return dg.MaterializeResult(

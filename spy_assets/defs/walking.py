@@ -295,7 +295,8 @@ def require_untouched(lake: Warehouse, own: Configuration, fold: Fold, due: Sequ
     Raises
     ------
     ConfigError
-        Another configuration was tested on a session of it, or folds are missing.
+        A configuration was tested on a session of it, in a fold too; only its own final test may be
+        repeated. Or folds are missing.
     """
     missing = {one.key for one in due} - walked_windows(lake, own.preset, own.digest)
     if missing:
@@ -304,18 +305,31 @@ def require_untouched(lake: Warehouse, own: Configuration, fold: Fold, due: Sequ
             f"is {min(missing)}",
             hint="walk all folds first: the final period is looked at once, at the end",
         )
-    earlier = lake.execute(
-        f"SELECT configuration, min(ingested_at) AS seen_at FROM {RESULTS} WHERE preset LIKE '%_final'"
-        " AND test_end >= ? AND configuration <> ? GROUP BY configuration ORDER BY seen_at",
-        (fold.test_first, own.digest),
-    )
+    looks = looks_from(lake, fold.test_first)
+    mine = (looks["configuration"] == own.digest) & (looks["preset"] == final_preset(own.preset))
+    earlier = looks.filter(~mine)
     if not earlier.is_empty():
         first = earlier.row(0, named=True)
         raise ConfigError(
             f"configuration {first['configuration']} was tested on the final period from "
-            f"{fold.test_first} on, at {first['seen_at']:%Y-%m-%d %H:%M} UTC",
+            f"{fold.test_first} on, at {first['seen_at']:%Y-%m-%d %H:%M} UTC, by preset "
+            f"{first['preset']!r}",
             hint="it is no untouched period any more: set SPY_WALK__FINAL_FROM to later sessions",
         )
+
+
+def looks_from(lake: Warehouse, day: date) -> pl.DataFrame:
+    """Who was tested on sessions from a day on: ``configuration``, ``preset``, ``seen_at``, by time.
+
+    Folds count as final tests do: a later SPY_WALK__FINAL_FROM lets them into the period. So do
+    rows that a later version replaced.
+    """
+    lake.ensure(TABLES[RESULTS])
+    return lake.execute(
+        f"SELECT configuration, preset, min(ingested_at) AS seen_at FROM {RESULTS}"
+        " WHERE test_end >= ? GROUP BY configuration, preset ORDER BY seen_at",
+        (day,),
+    )
 
 
 def trials(lake: Warehouse, registry: Registry, symbol: str) -> int:
@@ -442,9 +456,16 @@ def tearsheet_path(settings: Settings, preset: str, digest: str) -> Path:
 
 
 def tearsheet_facts(
-    settings: Settings, walk: StoredWalk, shown: str, made_at: datetime
+    settings: Settings,
+    walk: StoredWalk,
+    shown: str,
+    made_at: datetime,
+    seen_by: Iterable[str] = (),
 ) -> TearsheetFacts:
-    """What the tearsheet says of where its numbers are from; ``shown`` is the symbol's display."""
+    """What the tearsheet says of where its numbers are from.
+
+    ``shown`` is the symbol's display, ``seen_by`` who was tested on the final period.
+    """
     from spy_assets.evaluation.tearsheet import TearsheetFacts
     from spy_assets.signals.build import SOURCE_NOTICES
 
@@ -462,6 +483,7 @@ def tearsheet_facts(
         due_folds=len(folds_of(settings, made_at)),
         final_from=final_from(settings, made_at),
         final_to=walk_sessions(settings, made_at)[-1],
+        final_seen_by=tuple(sorted(set(seen_by))),
         made_at=made_at,
         notices=tuple(SOURCE_NOTICES.get(settings.source, ())),
     )

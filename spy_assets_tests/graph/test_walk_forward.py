@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,15 @@ from spy_assets import backfill, plan
 from spy_assets.defs import walk_windows, walking
 from spy_assets.defs.partitions import WINDOWS, window_partitions
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.evaluation.splits import HOLDING
-from spy_assets.evaluation.walk_forward import POLICY
+from spy_assets.evaluation.splits import HOLDING, Fold
+from spy_assets.evaluation.walk_forward import POLICY, FoldResult, WindowRun
 from spy_assets.models.policy.config import preset
 from spy_assets.registry import Registry
-from spy_assets.sessions import decision_time
+from spy_assets.sessions import decision_time, sessions_between
 from spy_assets.settings import Settings, load_settings
 from spy_assets.simulator.exits import DEFAULT_RULES
 from spy_assets.warehouse import Warehouse
+from spy_assets_tests.evaluation.walks import made_walk
 from spy_assets_tests.graph.courts import DAILY_15
 from spy_assets_tests.graph.walkers import FOLDS, NOW, TRAINING, features, make_profile
 from spy_assets_tests.graph.worlds import read, runner
@@ -248,8 +250,6 @@ def test_a_configuration_knows_what_matters_and_nothing_else() -> None:
 
 
 def test_equity_that_is_stored_begins_after_the_capital() -> None:
-    from spy_assets_tests.evaluation.walks import made_walk
-
     run = made_walk(1)[0]
     rows = walking.equity_rows(run)
     assert [row["session"] for row in rows] == list(run.sessions)
@@ -293,3 +293,48 @@ def walked_as(walked: Walked) -> walking.Configuration:
     with Warehouse.open(walked.settings, read_only=True) as lake:
         stored = walking.stored_walk(lake, "s0", walked.report.configuration)
     return walking.Configuration("s0", stored.parameters)
+
+
+def store(
+    lake: Warehouse,
+    runs: Sequence[WindowRun],
+    own: walking.Configuration,
+    *,
+    at: datetime = NOW,
+    run_id: str = "first",
+) -> None:
+    """Write a fold's runs as its asset does."""
+    policies = [run for run in runs if run.strategy == POLICY]
+    trained = [SimpleNamespace(policy=SimpleNamespace(seed=r.seed, timesteps=9)) for r in policies]
+    selection: Any = SimpleNamespace(candidates=trained)
+    result = FoldResult(runs[0].fold, selection, tuple(runs), "digest")
+    walked = walking.WalkedFold(result, own, "sample", "sample", "SPY", lake.snapshot_id(), run_id)
+    lake.write_many(walked.batches(None), ingested_at=at)
+
+
+def on_fold(fold: Fold) -> list[WindowRun]:
+    """A policy and cash over the sessions of a fold."""
+    days = tuple(sessions_between(fold.test_first, fold.test_last))
+    equity = np.full(len(days) + 1, 10_000.0)
+    return [
+        replace(run, fold=fold, sessions=days, equity=equity) for run in made_walk(1, seeds=(42,))
+    ]
+
+
+OTHER = walking.Configuration("s0", {"symbol": "SPY", "other": 1})
+OWN = walking.Configuration("s0", {"symbol": "SPY", "own": 1})
+
+
+@pytest.mark.parametrize("who", [OTHER, OWN], ids=["another", "itself"])
+def test_a_fold_in_the_final_period_is_a_look_at_it(tmp_path: Path, who: Any) -> None:
+    settings = load_settings(home=tmp_path)
+    later = load_settings(home=tmp_path, walk={"final_from": "2018-11-01"})
+    final = walk_windows.final_fold(settings, NOW)
+    fold = walk_windows.folds_of(later, NOW)[-1]
+    assert fold.test_last >= final.test_first
+    with Warehouse.open(settings) as lake:
+        walking.require_untouched(lake, OWN, final, [])
+        store(lake, on_fold(fold), who)
+        with pytest.raises(ConfigError, match=f"{who.digest} was tested on the final .* 's0'"):
+            walking.require_untouched(lake, OWN, final, [])
+        assert set(walking.looks_from(lake, final.test_first)["configuration"]) == {who.digest}
