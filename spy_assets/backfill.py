@@ -169,7 +169,8 @@ def walk(
 def final_test(runner: Runner, training: Mapping[str, Any]) -> dict[str, Any]:
     """Test a configuration on the final period; gives the figures of its stored runs.
 
-    A configuration that was tested on it before is not tested again.
+    A configuration that was tested on it before is not tested again; on a live source the period is
+    another one each year.
 
     Raises
     ------
@@ -179,13 +180,14 @@ def final_test(runner: Runner, training: Mapping[str, Any]) -> dict[str, Any]:
     settings = runner.settings
     preset = walking.final_preset(settings.walk.preset)
     digest = _configuration(runner, training).digest
+    key = walk_windows.final_fold(settings, runner.spy.utc_now()).key
     with runner.spy.warehouse() as lake:
         done = walking.walked_windows(lake, preset, digest)
-    if not done:
+    if key not in done:
         config = {"ops": {"evaluation__final_test": {"config": dict(training)}}}
         runner.stage("final period", "final_test", None, config=config, force=True)
     with runner.spy.warehouse() as lake:
-        stored = walking.stored_walk(lake, preset, digest)
+        stored = walking.stored_walk(lake, preset, digest, [key])
         trials = walking.trials(lake, runner.spy.registry(), settings.symbol)
     return walking.summary_of(stored, trials).to_dict()
 

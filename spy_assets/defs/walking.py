@@ -66,12 +66,25 @@ def configuration(settings: Settings, agent: AgentConfig) -> Configuration:
         "symbol": settings.symbol,
         "contract": contract.name,
         "contract_sha256": contract.sha256,
-        "windows": asdict(windows_of(settings)),
+        **_cut(settings),
         "training": training,
         "account": repr(account.trading(settings)),
         "min_confidence": settings.risk.min_confidence,
     }
     return Configuration(settings.walk.preset, values)
+
+
+def _cut(settings: Settings) -> dict[str, Any]:
+    """What decides where each fold begins and ends, and what it is made of.
+
+    The final period is not among it: it says how many folds there are, and not what any of them is.
+    Folds that were walked stay good when it moves, and :func:`require_untouched` finds those in it.
+    """
+    return {
+        "source": settings.source,
+        "start": settings.walk_start.isoformat(),
+        "windows": asdict(windows_of(settings)),
+    }
 
 
 def filter_of(settings: Settings, fold: Fold) -> FilterOf:
@@ -264,14 +277,22 @@ def trade_rows(run: WindowRun) -> list[dict[str, Any]]:
     return rows
 
 
-def latest_configuration(lake: Warehouse, preset: str) -> str | None:
-    """The configuration whose fold was written last; None where there is none of the preset."""
+def latest_configuration(lake: Warehouse, settings: Settings) -> str | None:
+    """The configuration whose fold was written last, of the preset, symbol and cut of the settings.
+
+    None where there is no such fold.
+    """
     lake.ensure(TABLES[RESULTS])
     found = lake.execute(
-        f"SELECT configuration FROM {RESULTS} WHERE preset = ? ORDER BY ingested_at DESC LIMIT 1",
-        (preset,),
+        f"SELECT configuration, parameters FROM {RESULTS} WHERE preset = ?"
+        " GROUP BY configuration, parameters ORDER BY max(ingested_at) DESC",
+        (settings.walk.preset,),
     )
-    return None if found.is_empty() else str(found["configuration"][0])
+    wanted = {"symbol": settings.symbol} | _cut(settings)
+    for digest, parameters in found.iter_rows():
+        if wanted.items() <= json.loads(parameters).items():
+            return str(digest)
+    return None
 
 
 def walked_windows(lake: Warehouse, preset: str, digest: str) -> set[str]:
@@ -357,8 +378,15 @@ class StoredWalk:
     timesteps: int
 
 
-def stored_walk(lake: Warehouse, preset: str, digest: str) -> StoredWalk:
-    """Read all runs of a configuration back.
+def stored_walk(
+    lake: Warehouse, preset: str, digest: str, windows: Iterable[str] | None = None
+) -> StoredWalk:
+    """Read the runs of a configuration back, each fold as it was walked last.
+
+    Parameters
+    ----------
+    windows
+        Keys of the folds to read; all that are stored by default.
 
     Raises
     ------
@@ -373,6 +401,10 @@ def stored_walk(lake: Warehouse, preset: str, digest: str) -> StoredWalk:
         lake.read(name, where="preset = ? AND configuration = ?", params=(preset, digest))
         for name in (RESULTS, EQUITY, TRADES)
     )
+    results = _walked_last(results)
+    if windows is not None:
+        days = [date.fromisoformat(key) for key in windows]
+        results = results.filter(results["test_start"].is_in(days))
     if results.is_empty():
         raise DataError(
             f"no fold of preset {preset!r} and configuration {digest!r} is stored",
@@ -388,6 +420,33 @@ def stored_walk(lake: Warehouse, preset: str, digest: str) -> StoredWalk:
         seeds=tuple(sorted(set(trained["seed"]))),
         timesteps=int(trained["timesteps"].max() or 0),  # type: ignore[arg-type]
     )
+
+
+def shown_walk(lake: Warehouse, settings: Settings, digest: str, now: datetime) -> StoredWalk:
+    """Read a configuration's walk-forward as the settings cut it now.
+
+    A fold that the settings no longer have is left out: the final period may begin earlier than when
+    it was walked, and a closed day that was added moves all folds after it. A configuration that is
+    cut by another start or other windows is shown whole.
+
+    Raises
+    ------
+    DataError
+        It has no such fold.
+    """
+    preset = settings.walk.preset
+    walk = stored_walk(lake, preset, digest)
+    if not _cut(settings).items() <= walk.parameters.items():
+        return walk
+    return stored_walk(lake, preset, digest, [fold.key for fold in folds_of(settings, now)])
+
+
+def _walked_last(results: pl.DataFrame) -> pl.DataFrame:
+    """The rows of each fold's last walk, without runs that only an earlier one had."""
+    import polars as pl
+
+    last = pl.col("dagster_run_id").sort_by("ingested_at").last().over("test_start")
+    return results.filter(pl.col("dagster_run_id") == last)
 
 
 def _runs(results: pl.DataFrame, equity: pl.DataFrame, trades: pl.DataFrame) -> Iterable[WindowRun]:
@@ -408,7 +467,7 @@ def _runs(results: pl.DataFrame, equity: pl.DataFrame, trades: pl.DataFrame) -> 
             selected=row["selected"],
             sessions=tuple(curve["session"]),
             equity=np.concatenate(([row["capital"]], curve["equity"].to_numpy())),
-            trades=tuple(_trades(closed[name])) if name in closed else (),
+            trades=tuple(_trades(closed[name], row["trades"])) if name in closed else (),
             trade_count=row["trades"],
             costs=row["costs"],
             policy_hash=row["policy_hash"],
@@ -435,11 +494,13 @@ def _fold(row: Mapping[str, Any]) -> Fold:
     )
 
 
-def _trades(rows: pl.DataFrame) -> Iterable[Any]:
+def _trades(rows: pl.DataFrame, count: int) -> Iterable[Any]:
+    """The trades of a run; later numbers are left from an earlier walk of the fold, which had more."""
     from spy_assets.evaluation.walk_forward import ClosedTrade
 
     names = ClosedTrade.__dataclass_fields__
-    for row in rows.rename({"trade_costs": "costs"}).iter_rows(named=True):
+    own = rows.filter(rows["number"] < count).rename({"trade_costs": "costs"})
+    for row in own.iter_rows(named=True):
         yield ClosedTrade(**{name: row[name] for name in names})
 
 
