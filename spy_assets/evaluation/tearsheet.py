@@ -134,7 +134,11 @@ def render_tearsheet(
         _strategies(summary),
         "<h2>What was trained on, what was tested</h2>",
         anatomy_chart(summary.folds[-1]),
-        timeline_chart(summary.folds, facts.final_from, facts.final_to),
+        timeline_chart(
+            summary.folds,
+            None if _in_final(facts, summary) else facts.final_from,
+            facts.final_to,
+        ),
         "<h2>Folds</h2>",
         _folds(summary),
         "<h2>Seeds</h2>",
@@ -197,12 +201,18 @@ def _notes(facts: TearsheetFacts, summary: WalkForwardSummary) -> str:
     return f"<div class=note><ul>{items}</ul></div>" if items else ""
 
 
+def _in_final(facts: TearsheetFacts, summary: WalkForwardSummary) -> int:
+    """How many folds of the sheet test sessions of the final period."""
+    start = facts.final_from
+    return 0 if start is None else sum(fold.test_last >= start for fold in summary.folds)
+
+
 def _final_notes(facts: TearsheetFacts, summary: WalkForwardSummary) -> list[str]:
     """What is true of the final period: that nobody has seen it, or who has."""
     start = facts.final_from
     if start is None:
         return []
-    inside = sum(fold.test_last >= start for fold in summary.folds)
+    inside = _in_final(facts, summary)
     if inside:
         return [f"{inside} fold(s) here test sessions from {start} on: it is no final period."]
     notes = [f"The final period, from {start} on, is in no fold and in no number here."]

@@ -120,6 +120,8 @@ def test_the_final_period_is_called_untouched_only_where_it_is() -> None:
     walked = made_sheet(final_from=SUMMARY.folds[-2].test_last)
     assert "2 fold(s) here test sessions from" in walked
     assert "in no fold and in no number" not in walked
+    assert 'class="final"' in seen
+    assert 'class="final"' not in walked
 
 
 def test_gaps_are_wide_enough_to_be_seen() -> None:
