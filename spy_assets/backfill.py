@@ -169,7 +169,8 @@ def walk(
 def final_test(runner: Runner, training: Mapping[str, Any]) -> dict[str, Any]:
     """Test a configuration on the final period; gives the figures of its stored runs.
 
-    A configuration that was tested on it before is not tested again.
+    A configuration that was tested on it before is not tested again; on a live source the period is
+    another one each year.
 
     Raises
     ------
@@ -179,13 +180,14 @@ def final_test(runner: Runner, training: Mapping[str, Any]) -> dict[str, Any]:
     settings = runner.settings
     preset = walking.final_preset(settings.walk.preset)
     digest = _configuration(runner, training).digest
+    key = walk_windows.final_fold(settings, runner.spy.utc_now()).key
     with runner.spy.warehouse() as lake:
         done = walking.walked_windows(lake, preset, digest)
-    if not done:
+    if key not in done:
         config = {"ops": {"evaluation__final_test": {"config": dict(training)}}}
         runner.stage("final period", "final_test", None, config=config, force=True)
     with runner.spy.warehouse() as lake:
-        stored = walking.stored_walk(lake, preset, digest)
+        stored = walking.stored_walk(lake, preset, digest, [key])
         trials = walking.trials(lake, runner.spy.registry(), settings.symbol)
     return walking.summary_of(stored, trials).to_dict()
 
@@ -195,7 +197,7 @@ def _planned(runner: Runner, request: Request) -> tuple[Cost, AssetKey]:
     jobs = runner.defs.get_repository_def().get_all_jobs()
     key, job = target_of(request.target, graph, [one for one in jobs if one.name[0] != "_"])
     wanted = _wanted(runner, graph, key, request)
-    status = _status(runner, graph, key, wanted, request)
+    status = _status(runner, graph, key, job, wanted, request)
     chosen = status.chosen(request.which)
     steps = _steps(runner, key, request, len(chosen))
     seconds, basis = expected_seconds(runner.instance, key, len(chosen), steps)
@@ -264,15 +266,18 @@ def _training_window(runner: Runner, last: date) -> date:
 
 
 def _status(
-    runner: Runner, graph: Any, key: AssetKey, wanted: Sequence[str], request: Request
+    runner: Runner, graph: Any, key: AssetKey, job: str, wanted: Sequence[str], request: Request
 ) -> Status:
-    """Of a walk-forward those folds are there that have rows of this very configuration."""
+    """Of a walk-forward those folds are there that have rows of this very configuration.
+
+    Of anything else those partitions that every asset of the job has.
+    """
     present = None
     if key == WALK:
         digest = _configuration(runner, request.training).digest
         with runner.spy.warehouse() as lake:
             present = walking.walked_windows(lake, runner.settings.walk.preset, digest)
-    return status_of(runner.instance, graph, key, wanted, present)
+    return status_of(runner.instance, graph, key, wanted, present, runner.assets_of(job))
 
 
 def _configuration(runner: Runner, training: Mapping[str, Any]) -> walking.Configuration:
@@ -302,15 +307,23 @@ def _make(runner: Runner, planned: Cost, key: AssetKey, training: Mapping[str, A
 
 
 def _groups(runner: Runner, key: AssetKey, chosen: Sequence[str]) -> list[list[str]]:
-    """The partitions of each run; a run of chains is of one symbol."""
+    """The partitions of each run: what is asked for, and nothing between; chains are of one symbol."""
     node = runner.defs.resolve_asset_graph().get(key)
     policy, definition = node.backfill_policy, node.partitions_def
     if policy is None or policy.max_partitions_per_run is not None or definition is None:
         return [[part] for part in chosen]
-    if chosen and ChainPart.is_key(chosen[0]):
-        symbols = sorted({ChainPart.of(part).symbol for part in chosen})
-        return [[p for p in chosen if ChainPart.of(p).symbol == one] for one in symbols]
-    return neighbours(chosen, definition.get_partition_keys())
+    order = definition.get_partition_keys()
+    if not chosen or not ChainPart.is_key(chosen[0]):
+        return neighbours(chosen, order)
+    groups: list[list[str]] = []
+    for symbol in sorted({ChainPart.of(part).symbol for part in chosen}):
+        own, days = (_of_symbol(keys, symbol) for keys in (chosen, order))
+        groups += neighbours(own, days)
+    return groups
+
+
+def _of_symbol(keys: Sequence[str], symbol: str) -> list[str]:
+    return [key for key in keys if ChainPart.of(key).symbol == symbol]
 
 
 def neighbours(chosen: Sequence[str], order: Sequence[str]) -> list[list[str]]:

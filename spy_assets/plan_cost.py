@@ -7,12 +7,12 @@ recorded they are unknown, and said to be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import linear_regression, median
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
+from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from spy_assets.defs.describe import ENV_STEPS
@@ -132,32 +132,47 @@ def status_of(
     key: AssetKey,
     wanted: Sequence[str],
     present: Iterable[str] | None = None,
+    made_with: Iterable[AssetKey] = (),
 ) -> Status:
     """Sort partitions by what became of them.
 
     Parameters
     ----------
+    made_with
+        Assets that the same job makes. A partition is there if all of those that have the same
+        partitions are, and failed if one of them failed: a training without its evaluation is not done.
     present
         Keys that are known to be there from elsewhere, such as the rows of one configuration; by
         default Dagster's materializations.
     """
     definition = graph.get(key).partitions_def
-    found = instance.get_status_by_partition(key, list(wanted), definition) or {}
+    keys = {key, *(one for one in made_with if graph.get(one).partitions_def == definition)}
+    found = [instance.get_status_by_partition(one, list(wanted), definition) or {} for one in keys]
     if present is None:
-        there = {part for part in wanted if found.get(part) == AssetPartitionStatus.MATERIALIZED}
+        there = {
+            part for part in wanted if _all_are(found, part, AssetPartitionStatus.MATERIALIZED)
+        }
         # A partition whose last try failed may have been made before: its rows are there, but old.
     else:
         there = set(present)
     failed = {
         part
         for part in wanted
-        if found.get(part) == AssetPartitionStatus.FAILED and part not in there
+        if part not in there and any(one.get(part) == AssetPartitionStatus.FAILED for one in found)
     }
     return Status(
         present=tuple(part for part in wanted if part in there),
         missing=tuple(part for part in wanted if part not in there | failed),
         failed=tuple(part for part in wanted if part in failed),
     )
+
+
+def _all_are(
+    found: Iterable[Mapping[str, AssetPartitionStatus | None]],
+    part: str,
+    state: AssetPartitionStatus,
+) -> bool:
+    return all(one.get(part) == state for one in found)
 
 
 def expected_seconds(
@@ -228,17 +243,20 @@ def _steps_of(entry: EventLogEntry) -> float | None:
 
 
 def _durations(instance: DagsterInstance, entries: Sequence[EventLogEntry]) -> list[float]:
-    """Seconds a partition of each run, from the times of its step."""
-    runs: dict[tuple[str, str], int] = {}
-    for entry in entries:
-        if entry.step_key is not None:
-            name = (entry.run_id, entry.step_key)
-            runs[name] = runs.get(name, 0) + 1
-    if len(entries) == _RECORDS and len(runs) > 1:
-        runs.popitem()  # the oldest run may have made more than was looked at
+    """Seconds a partition of each run, from the times of its step and all that the step made."""
+    steps = {
+        (entry.run_id, entry.step_key): _asset_of(entry) for entry in entries if entry.step_key
+    }
     found = []
-    for (run_id, step), count in runs.items():
+    for (run_id, step), key in steps.items():
+        made = instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
+        count = sum(one.step_key == step and _asset_of(one) == key for one in made)
         for stats in instance.get_run_step_stats(run_id, [step]):
             if stats.start_time is not None and stats.end_time is not None:
                 found.append((stats.end_time - stats.start_time) / count)
     return found
+
+
+def _asset_of(entry: EventLogEntry) -> AssetKey | None:
+    made = entry.asset_materialization
+    return None if made is None else made.asset_key

@@ -26,8 +26,10 @@ from spy_assets.plan_cost import (
 
 KEYS = ["a", "b", "c", "d"]
 PARTS = dg.StaticPartitionsDefinition(KEYS)
+MANY = dg.StaticPartitionsDefinition([f"{k:02}" for k in range(60)])
 KEY = AssetKey("grown")
 TRAINED = AssetKey("trained")
+JUDGED = AssetKey("judged")
 BROKEN = {"b"}
 
 
@@ -44,11 +46,24 @@ def trained() -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={ENV_STEPS: 3_000})
 
 
+@dg.asset(partitions_def=PARTS, deps=[trained])
+def judged(context: dg.AssetExecutionContext) -> None:
+    if context.partition_key in BROKEN:
+        raise dg.Failure("broken", allow_retries=False)
+
+
+@dg.asset(partitions_def=MANY, backfill_policy=dg.BackfillPolicy.single_run())
+def many() -> None:
+    time.sleep(0.02)
+
+
 @dg.asset
 def whole() -> None: ...
 
 
-DEFS = dg.Definitions(assets=[grown, trained, whole], jobs=[dg.define_asset_job("grow", [KEY])])
+DEFS = dg.Definitions(
+    assets=[grown, trained, judged, many, whole], jobs=[dg.define_asset_job("grow", [KEY])]
+)
 GRAPH = DEFS.resolve_asset_graph()
 
 
@@ -93,6 +108,26 @@ def test_rows_that_are_there_count_whatever_dagster_says(instance: DagsterInstan
     make(instance, KEY, "a", "a")
     make(instance, KEY, "b", "b")
     assert status(instance, present={"b", "d"}) == Status(present=("b", "d"), missing=("a", "c"))
+
+
+def test_a_partition_is_there_when_all_that_its_job_makes_is(instance: DagsterInstance) -> None:
+    for part in "ab":
+        make(instance, TRAINED, part, part)
+        make(instance, JUDGED, part, part)
+    make(instance, TRAINED, "c", "c")
+    job = [TRAINED, JUDGED, AssetKey("many"), AssetKey("whole")]
+    found = status_of(instance, GRAPH, TRAINED, KEYS, made_with=job)
+    assert found == Status(present=("a",), missing=("c", "d"), failed=("b",))
+
+
+def test_a_long_run_is_over_all_that_it_made(instance: DagsterInstance) -> None:
+    make(instance, AssetKey("many"), "00", "59")
+    seconds, basis = expected_seconds(instance, AssetKey("many"), 60, None)
+    (stats,) = instance.get_run_step_stats(instance.get_runs()[0].run_id)
+    assert stats.start_time is not None
+    assert stats.end_time is not None
+    assert seconds == pytest.approx(stats.end_time - stats.start_time)
+    assert basis.endswith("median of 1 recorded run(s)")
 
 
 def test_minutes_are_of_recorded_runs_per_partition(instance: DagsterInstance) -> None:

@@ -1,8 +1,8 @@
 """The walk-forward: a partition a fold, and the tearsheet of all of them.
 
-A fold's partition is the first session of its test. It reads the market as it was known when its test
-ended, trains on the sessions before purge and embargo, and writes what came of it. `spy run` leaves both
-assets alone; `spy walkforward` and the UI's backfill make them.
+A fold's partition is the first session of its test. It trains on the sessions before purge and embargo
+as the market was known when they ended, tests on it as it was known when the test ended, and writes
+what came of it. `spy run` leaves both assets alone; `spy walkforward` and the UI's backfill make them.
 """
 
 import json
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from spy_assets.evaluation.walk_forward_summary import WalkForwardSummary
     from spy_assets.models.policy.config import AgentConfig
     from spy_assets.settings import Settings
+    from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse
 
 GROUP = "evaluation"
@@ -160,12 +161,13 @@ def _walk(
 
     alone = memory_limit_mb > 0  # then SIGTERM ends this process, and the other one with it
     try:
-        path = account.market_path(lake, settings, fold.test_last, snapshot=snapshot)
+        known, path = _markets(lake, settings, fold, snapshot)
         with nullcontext(lambda: False) if alone else stop_on_sigterm() as stop:
             return run_fold(
                 path,
                 fold,
                 agent,
+                known_to_training=known,
                 trading=account.trading(settings),
                 filter_of=walking.filter_of(settings, fold),
                 min_confidence=settings.risk.min_confidence,
@@ -177,6 +179,20 @@ def _walk(
             )
     except (TrainingStopped, WorkerFailed, ConfigError, DataError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _markets(
+    lake: "Warehouse", settings: "Settings", fold: "Fold", snapshot: int
+) -> tuple["MarketPath", "MarketPath"]:
+    """The market as it was known when the training ended, and when the test did.
+
+    A revision that was published in between is no part of what is trained on.
+    """
+    known, path = (
+        account.market_path(lake, settings, day, snapshot=snapshot)
+        for day in (fold.train_last, fold.test_last)
+    )
+    return known, path
 
 
 def _checkpoints(settings: "Settings", fold: "Fold") -> Path:
@@ -228,18 +244,19 @@ def walk_forward_report(spy: SpyResource, config: ReportConfig) -> dg.Materializ
     """Sum up the stored folds of a configuration and render their tearsheet."""
     from spy_assets.evaluation.tearsheet import render_tearsheet
 
-    settings = spy.settings
+    settings, now = spy.settings, spy.utc_now()
     with spy.warehouse() as lake:
-        digest = config.configuration or walking.latest_configuration(lake, settings.walk.preset)
+        digest = config.configuration or walking.latest_configuration(lake, settings)
         if digest is None:
             return dg.MaterializeResult(metadata={"report": "no fold has been walked yet"})
-        walk = walking.stored_walk(lake, settings.walk.preset, digest)
+        walk = walking.shown_walk(lake, settings, digest, now)
         trials = walking.trials(lake, spy.registry(), settings.symbol)
+        looks = walking.looks_from(lake, walk_windows.final_from(settings, now))
     summary = walking.summary_of(walk, trials)
     path = walking.tearsheet_path(settings, walk.preset, walk.digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = spy.source().display_symbol(settings.symbol)
-    facts = walking.tearsheet_facts(settings, walk, shown, spy.utc_now())
+    facts = walking.tearsheet_facts(settings, walk, shown, now, looks["configuration"])
     path.write_text(render_tearsheet(facts, summary, walk.runs))
     path.with_suffix(".json").write_text(json.dumps(summary.to_dict(), sort_keys=True))
     return dg.MaterializeResult(

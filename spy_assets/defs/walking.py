@@ -66,12 +66,25 @@ def configuration(settings: Settings, agent: AgentConfig) -> Configuration:
         "symbol": settings.symbol,
         "contract": contract.name,
         "contract_sha256": contract.sha256,
-        "windows": asdict(windows_of(settings)),
+        **_cut(settings),
         "training": training,
         "account": repr(account.trading(settings)),
         "min_confidence": settings.risk.min_confidence,
     }
     return Configuration(settings.walk.preset, values)
+
+
+def _cut(settings: Settings) -> dict[str, Any]:
+    """What decides where each fold begins and ends, and what it is made of.
+
+    The final period is not among it: it says how many folds there are, and not what any of them is.
+    Folds that were walked stay good when it moves, and :func:`require_untouched` finds those in it.
+    """
+    return {
+        "source": settings.source,
+        "start": settings.walk_start.isoformat(),
+        "windows": asdict(windows_of(settings)),
+    }
 
 
 def filter_of(settings: Settings, fold: Fold) -> FilterOf:
@@ -264,14 +277,22 @@ def trade_rows(run: WindowRun) -> list[dict[str, Any]]:
     return rows
 
 
-def latest_configuration(lake: Warehouse, preset: str) -> str | None:
-    """The configuration whose fold was written last; None where there is none of the preset."""
+def latest_configuration(lake: Warehouse, settings: Settings) -> str | None:
+    """The configuration whose fold was written last, of the preset, symbol and cut of the settings.
+
+    None where there is no such fold.
+    """
     lake.ensure(TABLES[RESULTS])
     found = lake.execute(
-        f"SELECT configuration FROM {RESULTS} WHERE preset = ? ORDER BY ingested_at DESC LIMIT 1",
-        (preset,),
+        f"SELECT configuration, parameters FROM {RESULTS} WHERE preset = ?"
+        " GROUP BY configuration, parameters ORDER BY max(ingested_at) DESC",
+        (settings.walk.preset,),
     )
-    return None if found.is_empty() else str(found["configuration"][0])
+    wanted = {"symbol": settings.symbol} | _cut(settings)
+    for digest, parameters in found.iter_rows():
+        if wanted.items() <= json.loads(parameters).items():
+            return str(digest)
+    return None
 
 
 def walked_windows(lake: Warehouse, preset: str, digest: str) -> set[str]:
@@ -295,7 +316,8 @@ def require_untouched(lake: Warehouse, own: Configuration, fold: Fold, due: Sequ
     Raises
     ------
     ConfigError
-        Another configuration was tested on a session of it, or folds are missing.
+        A configuration was tested on a session of it, in a fold too; only its own final test may be
+        repeated. Or folds are missing.
     """
     missing = {one.key for one in due} - walked_windows(lake, own.preset, own.digest)
     if missing:
@@ -304,18 +326,31 @@ def require_untouched(lake: Warehouse, own: Configuration, fold: Fold, due: Sequ
             f"is {min(missing)}",
             hint="walk all folds first: the final period is looked at once, at the end",
         )
-    earlier = lake.execute(
-        f"SELECT configuration, min(ingested_at) AS seen_at FROM {RESULTS} WHERE preset LIKE '%_final'"
-        " AND test_end >= ? AND configuration <> ? GROUP BY configuration ORDER BY seen_at",
-        (fold.test_first, own.digest),
-    )
+    looks = looks_from(lake, fold.test_first)
+    mine = (looks["configuration"] == own.digest) & (looks["preset"] == final_preset(own.preset))
+    earlier = looks.filter(~mine)
     if not earlier.is_empty():
         first = earlier.row(0, named=True)
         raise ConfigError(
             f"configuration {first['configuration']} was tested on the final period from "
-            f"{fold.test_first} on, at {first['seen_at']:%Y-%m-%d %H:%M} UTC",
+            f"{fold.test_first} on, at {first['seen_at']:%Y-%m-%d %H:%M} UTC, by preset "
+            f"{first['preset']!r}",
             hint="it is no untouched period any more: set SPY_WALK__FINAL_FROM to later sessions",
         )
+
+
+def looks_from(lake: Warehouse, day: date) -> pl.DataFrame:
+    """Who was tested on sessions from a day on: ``configuration``, ``preset``, ``seen_at``, by time.
+
+    Folds count as final tests do: a later SPY_WALK__FINAL_FROM lets them into the period. So do
+    rows that a later version replaced.
+    """
+    lake.ensure(TABLES[RESULTS])
+    return lake.execute(
+        f"SELECT configuration, preset, min(ingested_at) AS seen_at FROM {RESULTS}"
+        " WHERE test_end >= ? GROUP BY configuration, preset ORDER BY seen_at",
+        (day,),
+    )
 
 
 def trials(lake: Warehouse, registry: Registry, symbol: str) -> int:
@@ -343,8 +378,15 @@ class StoredWalk:
     timesteps: int
 
 
-def stored_walk(lake: Warehouse, preset: str, digest: str) -> StoredWalk:
-    """Read all runs of a configuration back.
+def stored_walk(
+    lake: Warehouse, preset: str, digest: str, windows: Iterable[str] | None = None
+) -> StoredWalk:
+    """Read the runs of a configuration back, each fold as it was walked last.
+
+    Parameters
+    ----------
+    windows
+        Keys of the folds to read; all that are stored by default.
 
     Raises
     ------
@@ -359,6 +401,10 @@ def stored_walk(lake: Warehouse, preset: str, digest: str) -> StoredWalk:
         lake.read(name, where="preset = ? AND configuration = ?", params=(preset, digest))
         for name in (RESULTS, EQUITY, TRADES)
     )
+    results = _walked_last(results)
+    if windows is not None:
+        days = [date.fromisoformat(key) for key in windows]
+        results = results.filter(results["test_start"].is_in(days))
     if results.is_empty():
         raise DataError(
             f"no fold of preset {preset!r} and configuration {digest!r} is stored",
@@ -374,6 +420,33 @@ def stored_walk(lake: Warehouse, preset: str, digest: str) -> StoredWalk:
         seeds=tuple(sorted(set(trained["seed"]))),
         timesteps=int(trained["timesteps"].max() or 0),  # type: ignore[arg-type]
     )
+
+
+def shown_walk(lake: Warehouse, settings: Settings, digest: str, now: datetime) -> StoredWalk:
+    """Read a configuration's walk-forward as the settings cut it now.
+
+    A fold that the settings no longer have is left out: the final period may begin earlier than when
+    it was walked, and a closed day that was added moves all folds after it. A configuration that is
+    cut by another start or other windows is shown whole.
+
+    Raises
+    ------
+    DataError
+        It has no such fold.
+    """
+    preset = settings.walk.preset
+    walk = stored_walk(lake, preset, digest)
+    if not _cut(settings).items() <= walk.parameters.items():
+        return walk
+    return stored_walk(lake, preset, digest, [fold.key for fold in folds_of(settings, now)])
+
+
+def _walked_last(results: pl.DataFrame) -> pl.DataFrame:
+    """The rows of each fold's last walk, without runs that only an earlier one had."""
+    import polars as pl
+
+    last = pl.col("dagster_run_id").sort_by("ingested_at").last().over("test_start")
+    return results.filter(pl.col("dagster_run_id") == last)
 
 
 def _runs(results: pl.DataFrame, equity: pl.DataFrame, trades: pl.DataFrame) -> Iterable[WindowRun]:
@@ -394,7 +467,7 @@ def _runs(results: pl.DataFrame, equity: pl.DataFrame, trades: pl.DataFrame) -> 
             selected=row["selected"],
             sessions=tuple(curve["session"]),
             equity=np.concatenate(([row["capital"]], curve["equity"].to_numpy())),
-            trades=tuple(_trades(closed[name])) if name in closed else (),
+            trades=tuple(_trades(closed[name], row["trades"])) if name in closed else (),
             trade_count=row["trades"],
             costs=row["costs"],
             policy_hash=row["policy_hash"],
@@ -421,11 +494,13 @@ def _fold(row: Mapping[str, Any]) -> Fold:
     )
 
 
-def _trades(rows: pl.DataFrame) -> Iterable[Any]:
+def _trades(rows: pl.DataFrame, count: int) -> Iterable[Any]:
+    """The trades of a run; later numbers are left from an earlier walk of the fold, which had more."""
     from spy_assets.evaluation.walk_forward import ClosedTrade
 
     names = ClosedTrade.__dataclass_fields__
-    for row in rows.rename({"trade_costs": "costs"}).iter_rows(named=True):
+    own = rows.filter(rows["number"] < count).rename({"trade_costs": "costs"})
+    for row in own.iter_rows(named=True):
         yield ClosedTrade(**{name: row[name] for name in names})
 
 
@@ -442,9 +517,16 @@ def tearsheet_path(settings: Settings, preset: str, digest: str) -> Path:
 
 
 def tearsheet_facts(
-    settings: Settings, walk: StoredWalk, shown: str, made_at: datetime
+    settings: Settings,
+    walk: StoredWalk,
+    shown: str,
+    made_at: datetime,
+    seen_by: Iterable[str] = (),
 ) -> TearsheetFacts:
-    """What the tearsheet says of where its numbers are from; ``shown`` is the symbol's display."""
+    """What the tearsheet says of where its numbers are from.
+
+    ``shown`` is the symbol's display, ``seen_by`` who was tested on the final period.
+    """
     from spy_assets.evaluation.tearsheet import TearsheetFacts
     from spy_assets.signals.build import SOURCE_NOTICES
 
@@ -462,6 +544,7 @@ def tearsheet_facts(
         due_folds=len(folds_of(settings, made_at)),
         final_from=final_from(settings, made_at),
         final_to=walk_sessions(settings, made_at)[-1],
+        final_seen_by=tuple(sorted(set(seen_by))),
         made_at=made_at,
         notices=tuple(SOURCE_NOTICES.get(settings.source, ())),
     )

@@ -68,7 +68,9 @@ class TearsheetFacts:
     due_folds
         Folds that the preset has over the history.
     final_from
-        First day of the final period, which no fold touches.
+        First day of the final period.
+    final_seen_by
+        Configurations that were tested on sessions of it, in whichever fold or final test.
     made_at
         UTC.
     notices
@@ -89,6 +91,7 @@ class TearsheetFacts:
     final_from: date | None
     made_at: datetime
     final_to: date | None = None
+    final_seen_by: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     surface_priced: bool = True
 
@@ -131,7 +134,11 @@ def render_tearsheet(
         _strategies(summary),
         "<h2>What was trained on, what was tested</h2>",
         anatomy_chart(summary.folds[-1]),
-        timeline_chart(summary.folds, facts.final_from, facts.final_to),
+        timeline_chart(
+            summary.folds,
+            None if _in_final(facts, summary) else facts.final_from,
+            facts.final_to,
+        ),
         "<h2>Folds</h2>",
         _folds(summary),
         "<h2>Seeds</h2>",
@@ -189,12 +196,32 @@ def _notes(facts: TearsheetFacts, summary: WalkForwardSummary) -> str:
         notes.append(
             f"{len(summary.folds)} of {facts.due_folds} folds have been walked; the rest is missing."
         )
-    if facts.final_from is not None:
-        notes.append(
-            f"The final period, from {facts.final_from} on, is in no fold and in no number here."
-        )
+    notes += _final_notes(facts, summary)
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return f"<div class=note><ul>{items}</ul></div>" if items else ""
+
+
+def _in_final(facts: TearsheetFacts, summary: WalkForwardSummary) -> int:
+    """How many folds of the sheet test sessions of the final period."""
+    start = facts.final_from
+    return 0 if start is None else sum(fold.test_last >= start for fold in summary.folds)
+
+
+def _final_notes(facts: TearsheetFacts, summary: WalkForwardSummary) -> list[str]:
+    """What is true of the final period: that nobody has seen it, or who has."""
+    start = facts.final_from
+    if start is None:
+        return []
+    inside = _in_final(facts, summary)
+    if inside:
+        return [f"{inside} fold(s) here test sessions from {start} on: it is no final period."]
+    notes = [f"The final period, from {start} on, is in no fold and in no number here."]
+    if facts.final_seen_by:
+        seen = ", ".join(facts.final_seen_by)
+        notes.append(
+            f"The final period is not untouched: tested on it were configuration(s) {seen}."
+        )
+    return notes
 
 
 def _cards(summary: WalkForwardSummary) -> str:

@@ -224,6 +224,7 @@ def run_fold(
     fold: Fold,
     config: AgentConfig,
     *,
+    known_to_training: MarketPath | None = None,
     trading: Trading | None = None,
     filter_of: FilterOf | None = None,
     min_confidence: float = 0.0,
@@ -242,6 +243,9 @@ def run_fold(
         training is handed its own window of it, and nothing else.
     config
         Hyper-parameters and seeds.
+    known_to_training
+        The market as it was known when the training ended, to train on: ``path`` may have revisions
+        of the training window that came later. By default ``path`` itself.
     trading
         Costs, exits, capital and clock of training and test.
     filter_of
@@ -263,7 +267,8 @@ def run_fold(
         ``stop`` became true; the next call goes on from the checkpoints.
     """
     trading = trading or Trading()
-    window, venue = training_window(path, fold), venue_of(path, fold, trading)
+    window = training_window(path if known_to_training is None else known_to_training, fold)
+    venue = venue_of(path, fold, trading)
     selection = train_and_select(
         window,
         config,

@@ -8,7 +8,7 @@ Column = tuple[str, str, str]
 WALK_KEY: tuple[Column, ...] = (
     ("preset", "VARCHAR", "How the sessions are cut: s0, expanding, yearly, yearly_expanding."),
     ("test_start", "DATE", "First session of the test: the fold's name and partition."),
-    ("configuration", "VARCHAR", "Hash of windows, hyper-parameters, account and symbol."),
+    ("configuration", "VARCHAR", "Hash of source, windows, hyper-parameters, account, symbol."),
     ("strategy", "VARCHAR", "policy, or the baseline's name."),
     ("seed", "BIGINT", "Seed of the training; 0 of a baseline."),
 )

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from spy_assets.backfill import WalkReport
+from spy_assets.backfill import CHAINS, WalkReport, _groups
 from spy_assets.cli.backfills import _cost, _report, _told
 from spy_assets.evaluation.walk_forward_summary import summarise
+from spy_assets.plan import _range_tags
 from spy_assets.plan_cost import Cost
+from spy_assets.settings import load_settings
 from spy_assets_tests.cli.test_loop import text_of
 from spy_assets_tests.evaluation.walks import made_walk
 from spy_assets_tests.graph.walkers import FOLDS, make_profile
+from spy_assets_tests.graph.worlds import runner
 
 QUICK = ("--timesteps", 512, "--seeds", 1)
 COST = Cost(
@@ -98,6 +101,14 @@ def test_ranges_and_strides_of_any_asset(spy: Any, home: Path) -> None:
     assert (found["minutes"], found["made"]) == (None, False)
     years = spy("--home", home, "plan", "market/daily_bars", "--to", "2001", "--json").json
     assert (years["partitions"], years["training_steps"]) == (["1999", "2000", "2001"], None)
+
+
+def test_a_stride_of_chains_makes_what_it_says_and_nothing_between(home: Path) -> None:
+    days = [f"2018-12-{day:02}|SPY" for day in (3, 4, 11, 12, 18)]
+    with runner(load_settings(home=home)) as made:
+        groups = _groups(made, CHAINS, days)
+    assert groups == [days[:2], days[2:4], days[4:]]
+    assert [len(_range_tags(group)) for group in groups] == [1, 1, 1]
 
 
 @pytest.mark.slow

@@ -113,6 +113,17 @@ def test_a_policy_that_never_trades_has_a_page_too() -> None:
     assert "final period" not in page
 
 
+def test_the_final_period_is_called_untouched_only_where_it_is() -> None:
+    assert "not untouched" not in made_sheet()
+    seen = made_sheet(final_seen_by=("0123456789ab", "fedcba987654"))
+    assert "is not untouched: tested on it were configuration(s) 0123456789ab, fedc" in seen
+    walked = made_sheet(final_from=SUMMARY.folds[-2].test_last)
+    assert "2 fold(s) here test sessions from" in walked
+    assert "in no fold and in no number" not in walked
+    assert 'class="final"' in seen
+    assert 'class="final"' not in walked
+
+
 def test_gaps_are_wide_enough_to_be_seen() -> None:
     folds = SessionWindows().folds(DAYS)
     picture = timeline_chart(folds, None, None)

@@ -80,6 +80,17 @@ def test_a_session_of_the_window_changes_them(
     assert digest != result.dataset_digest
 
 
+def test_what_is_trained_on_may_be_an_earlier_state_of_the_market(
+    path: MarketPath, fold: Fold, result: FoldResult
+) -> None:
+    revised = replace(path, close=3.0 * path.close, open=3.0 * path.open)
+    known = path.window(0, fold.train_stop)
+    again = run_fold(revised, fold, CONFIG, known_to_training=known)
+    assert again.chosen.policy_hash == result.chosen.policy_hash
+    assert again.dataset_digest == result.dataset_digest
+    assert not np.array_equal(again.chosen.equity, result.chosen.equity)
+
+
 def test_equity_is_measured_at_each_close_of_the_test(path: MarketPath, result: FoldResult) -> None:
     fold = result.fold
     for run in result.runs:

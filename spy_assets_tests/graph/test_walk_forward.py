@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,18 @@ import polars as pl
 import pytest
 
 from spy_assets import backfill, plan
-from spy_assets.defs import walk_windows, walking
+from spy_assets.defs import walk_windows, walkforward, walking
 from spy_assets.defs.partitions import WINDOWS, window_partitions
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.evaluation.splits import HOLDING
-from spy_assets.evaluation.walk_forward import POLICY
+from spy_assets.evaluation.splits import HOLDING, Fold
+from spy_assets.evaluation.walk_forward import POLICY, FoldResult, WindowRun, training_window
 from spy_assets.models.policy.config import preset
 from spy_assets.registry import Registry
-from spy_assets.sessions import decision_time
+from spy_assets.sessions import decision_time, sessions_between
 from spy_assets.settings import Settings, load_settings
 from spy_assets.simulator.exits import DEFAULT_RULES
 from spy_assets.warehouse import Warehouse
+from spy_assets_tests.evaluation.walks import made_walk
 from spy_assets_tests.graph.courts import DAILY_15
 from spy_assets_tests.graph.walkers import FOLDS, NOW, TRAINING, features, make_profile
 from spy_assets_tests.graph.worlds import read, runner
@@ -243,13 +245,15 @@ def test_a_configuration_knows_what_matters_and_nothing_else() -> None:
         digest(walk={"embargo_sessions": 6}),
         digest(risk={"capital": 20_000.0}),
         digest(symbol="^GSPC"),
+        digest(source="yfinance", walk={"start": "2015-01-02"}),
+        digest(walk={"start": "2015-03-02"}),
     }
-    assert len(others - {same}) == 5
+    assert len(others - {same}) == 7
+    # The final period says how many folds there are, and not what any of them is.
+    assert digest(walk={"final_from": "2018-11-01"}) == same
 
 
 def test_equity_that_is_stored_begins_after_the_capital() -> None:
-    from spy_assets_tests.evaluation.walks import made_walk
-
     run = made_walk(1)[0]
     rows = walking.equity_rows(run)
     assert [row["session"] for row in rows] == list(run.sessions)
@@ -278,6 +282,9 @@ def test_the_final_period_is_looked_at_once(walked: Walked) -> None:
             backfill.final_test(made, {"timesteps": 9_000, "seeds": 1})
     assert (figures["folds"], figures["sessions"], figures["first"]) == (1, 251, "2018-01-02")
     assert cost(settings).total == 3  # it is no fold of the walk-forward
+    later = load_settings(home=settings.home, walk={"final_from": "2018-07-02"})
+    with runner(later) as made, pytest.raises(plan.RunFailed, match="of 5 folds of configuration"):
+        backfill.final_test(made, TRAINING)  # another period, of which nothing is known yet
 
 
 def test_a_second_configuration_is_refused_the_final_period(walked: Walked) -> None:
@@ -293,3 +300,121 @@ def walked_as(walked: Walked) -> walking.Configuration:
     with Warehouse.open(walked.settings, read_only=True) as lake:
         stored = walking.stored_walk(lake, "s0", walked.report.configuration)
     return walking.Configuration("s0", stored.parameters)
+
+
+def store(
+    lake: Warehouse,
+    runs: Sequence[WindowRun],
+    own: walking.Configuration,
+    *,
+    at: datetime = NOW,
+    run_id: str = "first",
+) -> None:
+    """Write a fold's runs as its asset does."""
+    policies = [run for run in runs if run.strategy == POLICY]
+    trained = [SimpleNamespace(policy=SimpleNamespace(seed=r.seed, timesteps=9)) for r in policies]
+    selection: Any = SimpleNamespace(candidates=trained)
+    result = FoldResult(runs[0].fold, selection, tuple(runs), "digest")
+    walked = walking.WalkedFold(result, own, "sample", "sample", "SPY", lake.snapshot_id(), run_id)
+    lake.write_many(walked.batches(None), ingested_at=at)
+
+
+def on_fold(fold: Fold) -> list[WindowRun]:
+    """A policy and cash over the sessions of a fold."""
+    days = tuple(sessions_between(fold.test_first, fold.test_last))
+    equity = np.full(len(days) + 1, 10_000.0)
+    return [
+        replace(run, fold=fold, sessions=days, equity=equity) for run in made_walk(1, seeds=(42,))
+    ]
+
+
+OTHER = walking.Configuration("s0", {"symbol": "SPY", "other": 1})
+OWN = walking.Configuration("s0", {"symbol": "SPY", "own": 1})
+
+
+@pytest.mark.parametrize("who", [OTHER, OWN], ids=["another", "itself"])
+def test_a_fold_in_the_final_period_is_a_look_at_it(tmp_path: Path, who: Any) -> None:
+    settings = load_settings(home=tmp_path)
+    later = load_settings(home=tmp_path, walk={"final_from": "2018-11-01"})
+    final = walk_windows.final_fold(settings, NOW)
+    fold = walk_windows.folds_of(later, NOW)[-1]
+    assert fold.test_last >= final.test_first
+    with Warehouse.open(settings) as lake:
+        walking.require_untouched(lake, OWN, final, [])
+        store(lake, on_fold(fold), who)
+        with pytest.raises(ConfigError, match=f"{who.digest} was tested on the final .* 's0'"):
+            walking.require_untouched(lake, OWN, final, [])
+        assert set(walking.looks_from(lake, final.test_first)["configuration"]) == {who.digest}
+
+
+def test_a_fold_that_is_walked_again_leaves_nothing_of_the_first_time(tmp_path: Path) -> None:
+    runs = made_walk(1)
+    fewer = [
+        replace(one, trades=one.trades[:1], trade_count=min(1, one.trade_count)) for one in runs
+    ]
+    with Warehouse.open(load_settings(home=tmp_path)) as lake:
+        store(lake, runs, OWN)
+        store(lake, fewer[1:], OWN, at=NOW + timedelta(days=1), run_id="second")
+        stored = walking.stored_walk(lake, "s0", OWN.digest).runs
+    found = {(run.strategy, run.seed): run.trades for run in stored}
+    assert found == {(run.strategy, run.seed): run.trades for run in fewer[1:]}
+
+
+def test_the_report_is_of_the_symbol_and_the_cut_of_the_settings(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    moved = load_settings(home=tmp_path, walk={"start": "2015-03-02"})
+    qqq = load_settings(home=tmp_path, symbol="QQQ")
+    own, later, other = (
+        walking.configuration(one, preset("quick")) for one in (settings, moved, qqq)
+    )
+    runs = made_walk(1)
+    with Warehouse.open(settings) as lake:
+        assert walking.latest_configuration(lake, settings) is None
+        for day, one in enumerate((own, later, other)):
+            store(lake, runs, one, at=NOW + timedelta(days=day))
+        found = [walking.latest_configuration(lake, one) for one in (settings, moved, qqq)]
+    assert found == [own.digest, later.digest, other.digest]
+
+
+def test_the_final_period_of_this_year_is_not_that_of_the_last(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path, source="yfinance")
+    years = [datetime(year, 6, 3, 22, tzinfo=UTC) for year in (2019, 2020)]
+    first, second = (walk_windows.final_fold(settings, now) for now in years)
+    final = replace(OWN, preset=walking.final_preset("s0"))
+    with Warehouse.open(settings) as lake:
+        for fold, now in zip((first, second), years, strict=True):
+            assert fold.key not in walking.walked_windows(lake, final.preset, final.digest)
+            walking.require_untouched(lake, OWN, fold, [])
+            store(lake, on_fold(fold), final, at=now)
+        stored = walking.stored_walk(lake, final.preset, final.digest, [second.key])
+    assert {run.fold.test_first for run in stored.runs} == {second.test_first}
+
+
+def test_a_fold_that_the_settings_no_longer_have_is_not_shown(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    own = walking.configuration(settings, preset("quick"))
+    folds = walk_windows.folds_of(settings, NOW)
+    earlier = load_settings(home=tmp_path, walk={"final_from": folds[-1].test_first})
+    moved = load_settings(home=tmp_path, walk={"start": "2014-06-02"})
+    with Warehouse.open(settings) as lake:
+        for fold in folds:
+            store(lake, on_fold(fold), own)
+        shown = [
+            {run.fold.key for run in walking.shown_walk(lake, one, own.digest, NOW).runs}
+            for one in (settings, earlier, moved)
+        ]
+    assert shown == [set(FOLDS), set(FOLDS[:2]), set(FOLDS)]
+
+
+def test_a_revision_during_the_test_is_not_trained_on(tmp_path: Path) -> None:
+    settings, rows = load_settings(home=tmp_path), features()
+    fold = walk_windows.folds_of(settings, NOW)[0]
+    revised = rows.filter(session=fold.train_last).with_columns(close=pl.lit(999.0))
+    with Warehouse.open(settings) as lake:
+        lake.write(DAILY_15, rows, ingested_at=decision_time(date(2014, 1, 2)))
+        lake.write(DAILY_15, revised, ingested_at=decision_time(fold.test_first))
+        known, path = walkforward._markets(lake, settings, fold, lake.snapshot_id())
+    (published,) = rows.filter(session=fold.train_last)["close"]
+    assert training_window(known, fold).close[-1] == published
+    assert path.close[path.index_of(fold.train_last)] == 999.0
+    assert (known.sessions[-1], path.sessions[-1]) == (fold.train_last, fold.test_last)
