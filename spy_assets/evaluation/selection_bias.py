@@ -228,9 +228,26 @@ def deflated_sharpe(
     moments = sharpe_moments(returns)
     if moments is None or moments.variance_term <= 0:
         return None
-    own = moments.variance_term / (moments.count - 1)
-    spread = own if sharpe_variance is None else sharpe_variance
+    spread = estimator_variance(moments) if sharpe_variance is None else sharpe_variance
     return probabilistic_sharpe(returns, benchmark=expected_best_sharpe(trials, spread))
+
+
+def estimator_variance(moments: SharpeMoments) -> float:
+    """Variance of the estimated ratio per period: what trials without skill and like this one show."""
+    return moments.variance_term / (moments.count - 1)
+
+
+def deflating_variance(returns: npt.ArrayLike, trials: Sequence[npt.ArrayLike]) -> float | None:
+    """Give the variance that deflates a chosen strategy beside trials: theirs, or its own if larger.
+
+    Near copies of one strategy have almost no variance among themselves, but do not undo the trials
+    that are not here: below its own estimator's variance no trial without skill would stay. ``None``
+    for fewer than two trials, or where the chosen one has no :func:`sharpe_moments`.
+    """
+    among, moments = trial_variance(trials), sharpe_moments(returns)
+    if among is None or moments is None:
+        return None
+    return max(among, estimator_variance(moments))
 
 
 def trial_variance(trials: Sequence[npt.ArrayLike]) -> float | None:
