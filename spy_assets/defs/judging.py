@@ -332,10 +332,14 @@ def _run(
 
 
 def trials(versions: pl.DataFrame, session: date, validation_sessions: int) -> int:
-    """How many registered versions are judged on sessions that this window has too; at least 1."""
+    """How many registered versions are judged on sessions that this window has too; at least 1.
+
+    Only windows up to this one count: later ones were not tried when it was judged, and would take an
+    acceptance back when it is judged again.
+    """
     ends = [date.fromisoformat(text) for text in versions["partition"].drop_nulls()]
-    overlapping = [end for end in ends if abs(sessions_apart(end, session)) < validation_sessions]
-    return max(1, len(overlapping))
+    back = [sessions_apart(end, session) for end in ends if end <= session]
+    return max(1, sum(sessions < validation_sessions for sessions in back))
 
 
 def tried_before(versions: pl.DataFrame, version: str, validation_sessions: int) -> list[str]:

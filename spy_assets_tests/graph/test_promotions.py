@@ -230,6 +230,17 @@ def test_trials_are_versions_whose_windows_overlap(court: Court, back: int, coun
     assert judging.trials(versions.clear(), last, 63) == 1
 
 
+def test_later_windows_do_not_take_a_verdict_back(live: Court) -> None:
+    window = live.days[-30]
+    live.register(window, CALLS)
+    first = live.judge(window)
+    for k in range(1, 9):
+        live.register(live.days[-30 + k], IDLE, nudge=float(k))
+    assert live.judge(window, decision_time(live.days[-1])) == first
+    assert judging.trials(live.registry.versions(), window, 63) == 1
+    assert judging.trials(live.registry.versions(), live.days[-22], 63) == 9
+
+
 def window_for(court: Court, last: Any) -> Any:
     with Warehouse.open(court.settings) as lake:
         return judging.window_to_train(lake, court.settings, last)
