@@ -138,10 +138,11 @@ def training_row(
 
 def register_spooled(
     lake: Warehouse, registry: Registry, settings: Settings, now: datetime
-) -> list[str]:
-    """Register the trainings that were kept on disk, with their rows; gives their versions.
+) -> dict[str, list[str]]:
+    """Register the trainings that were kept on disk, with their rows; gives model to versions.
 
-    The last one becomes challenger, as it would have when it was trained.
+    Those of all models, because some, such as a policy of one regime, are opened by nobody after their
+    training. The last one of each becomes its challenger, as it would have when it was trained.
 
     Raises
     ------
@@ -154,10 +155,13 @@ def register_spooled(
         row = training_row(settings, record, str(logged.version), logged.run_id)
         lake.write(spec, frame(spec, [row]), ingested_at=now)
 
-    versions = [str(logged.version) for logged in registry.flush_spool(record_row)]
-    if versions:
-        registry.set_alias("challenger", versions[-1])
-    return versions
+    registered = {}
+    for model in registry.waiting():
+        own = registry.of_model(model)
+        versions = [str(logged.version) for logged in own.flush_spool(record_row)]
+        own.set_alias("challenger", versions[-1])
+        registered[model] = versions
+    return registered
 
 
 def version_of_partition(registry: Registry, partition: str) -> str:

@@ -191,7 +191,7 @@ def _deflated(evidence: Evidence, level: float) -> Condition:
     record = "no record would do" if needed is None else f"needs {needed:,} sessions"
     return deflated >= level, (
         f"deflated Sharpe probability {deflated:.3f} among {evidence.trials} trials, least {level:.3f} "
-        f"(alone {alone:.3f}; {record}, has {evidence.sessions})"
+        f"(alone {alone:.3f}, {record}, has {evidence.sessions})"
     )
 
 
@@ -219,7 +219,7 @@ def _not_overfitted(evidence: Evidence, found: Overfitting) -> Condition:
     loses = found.probability_of_loss
     return found.probability <= MAX_OVERFITTING or loses <= HARMLESS_LOSS, (
         f"probability of overfitting {found.probability:.2f} among {evidence.candidates} candidates, "
-        f"most {MAX_OVERFITTING:.2f}; the chosen one loses out of sample in {loses:.0%} of "
+        f"most {MAX_OVERFITTING:.2f}, the chosen one loses out of sample in {loses:.0%} of "
         f"{len(found.logits):,} halvings"
     )
 

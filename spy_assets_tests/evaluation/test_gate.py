@@ -151,6 +151,7 @@ def test_every_reason_has_its_numbers() -> None:
         stated = [text for text in verdict.reasons if "promotion.bootstrap" not in text]
         assert len(stated) >= 3
         assert all(any(letter.isdigit() for letter in text) for text in stated)
+        assert tuple(verdict.reason.split("; ")) == verdict.reasons  # as promotions shows them
 
 
 def test_a_run_that_never_moves_has_no_evidence_and_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -351,6 +352,20 @@ def test_the_mirror_registers_what_waits_too(court: Court) -> None:
         assert lake.row_count("models.model_versions") == 1
 
 
+def test_what_waits_of_a_model_that_nobody_opens_is_registered_too(court: Court) -> None:
+    own = court.record(court.days[-1], IDLE)
+    for record in (replace(own, model="ppo_uptrend"), own):
+        court.registry.spool.put(record)
+    with Warehouse.open(court.settings) as lake:
+        now = decision_time(court.days[-1])
+        found = judging.register_spooled(lake, court.registry, court.settings, now)
+        assert judging.register_spooled(lake, court.registry, court.settings, now) == {}
+    assert found == {"ppo_uptrend": ["1"], "ppo_daily": ["1"]}
+    assert Registry(court.settings, model="ppo_uptrend").alias("challenger") == "1"
+    rows = court.rows("models.training_runs")
+    assert set(rows.select("model", "version").iter_rows()) == {(name, "1") for name in found}
+
+
 def test_a_row_that_cannot_be_written_leaves_the_training_on_disk(court: Court) -> None:
     registry = court.registry
     registry.spool.put(court.record(court.days[-1], IDLE))
@@ -362,7 +377,7 @@ def test_a_row_that_cannot_be_written_leaves_the_training_on_disk(court: Court) 
         registry.flush_spool(dies)
     with Warehouse.open(court.settings) as lake:
         now = decision_time(court.days[-1])
-        assert judging.register_spooled(lake, registry, court.settings, now) == ["1"]
+        assert judging.register_spooled(lake, registry, court.settings, now) == {"ppo_daily": ["1"]}
     assert court.rows("models.training_runs").height == 1
 
 
