@@ -95,8 +95,8 @@ def test_too_few_trades_prove_nothing() -> None:
 
 
 def test_more_trials_ask_for_more() -> None:
-    once = promotion_gate(result(3.2), None, CASH, bootstrap=False)
-    often = promotion_gate(result(3.2), None, CASH, bootstrap=False, trials=50)
+    once = promotion_gate(result(4.5), None, CASH, bootstrap=False)
+    often = promotion_gate(result(4.5), None, CASH, bootstrap=False, trials=50)
     assert (once.accepted, often.accepted) == (True, False)
     assert often.level == pytest.approx(1 - 0.05 / 50)
 
