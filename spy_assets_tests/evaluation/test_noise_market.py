@@ -1,8 +1,8 @@
 """The gate on markets where nothing can be learnt, and on one where something can.
 
-No agent here is trained by gradient: each of a hundred tries five random policies on one half of a random
-walk, keeps the one that earned most there, and is judged on the other half. The best of a few at random
-is what a search without skill amounts to.
+No agent here is trained by gradient: each of a hundred tries five random policies on one half of a
+random walk, keeps the one that earned most there, and is judged on the other half. The best of a few at
+random is what a search without skill amounts to.
 """
 
 from __future__ import annotations
