@@ -159,8 +159,9 @@ def register_spooled(
     for model in registry.waiting():
         own = registry.of_model(model)
         versions = [str(logged.version) for logged in own.flush_spool(record_row)]
-        own.set_alias("challenger", versions[-1])
-        registered[model] = versions
+        if versions:  # else another process was faster
+            own.set_alias("challenger", versions[-1])
+            registered[model] = versions
     return registered
 
 
