@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -354,7 +354,7 @@ def test_the_mirror_registers_what_waits_too(court: Court) -> None:
 
 def test_what_waits_of_a_model_that_nobody_opens_is_registered_too(court: Court) -> None:
     own = court.record(court.days[-1], IDLE)
-    for record in (replace(own, model="ppo_uptrend"), own):
+    for record in (dataclasses.replace(own, model="ppo_uptrend"), own):
         court.registry.spool.put(record)
     with Warehouse.open(court.settings) as lake:
         now = decision_time(court.days[-1])
