@@ -138,10 +138,11 @@ def training_row(
 
 def register_spooled(
     lake: Warehouse, registry: Registry, settings: Settings, now: datetime
-) -> list[str]:
-    """Register the trainings that were kept on disk, with their rows; gives their versions.
+) -> dict[str, list[str]]:
+    """Register the trainings that were kept on disk, with their rows; gives model to versions.
 
-    The last one becomes challenger, as it would have when it was trained.
+    Those of all models, because some, such as a policy of one regime, are opened by nobody after their
+    training. The last one of each becomes its challenger, as it would have when it was trained.
 
     Raises
     ------
@@ -154,10 +155,14 @@ def register_spooled(
         row = training_row(settings, record, str(logged.version), logged.run_id)
         lake.write(spec, frame(spec, [row]), ingested_at=now)
 
-    versions = [str(logged.version) for logged in registry.flush_spool(record_row)]
-    if versions:
-        registry.set_alias("challenger", versions[-1])
-    return versions
+    registered = {}
+    for model in registry.waiting():
+        own = registry.of_model(model)
+        versions = [str(logged.version) for logged in own.flush_spool(record_row)]
+        if versions:  # else another process was faster
+            own.set_alias("challenger", versions[-1])
+            registered[model] = versions
+    return registered
 
 
 def version_of_partition(registry: Registry, partition: str) -> str:
@@ -332,10 +337,14 @@ def _run(
 
 
 def trials(versions: pl.DataFrame, session: date, validation_sessions: int) -> int:
-    """How many registered versions are judged on sessions that this window has too; at least 1."""
+    """How many registered versions are judged on sessions that this window has too; at least 1.
+
+    Only windows up to this one count: later ones were not tried when it was judged, and would take an
+    acceptance back when it is judged again.
+    """
     ends = [date.fromisoformat(text) for text in versions["partition"].drop_nulls()]
-    overlapping = [end for end in ends if abs(sessions_apart(end, session)) < validation_sessions]
-    return max(1, len(overlapping))
+    back = [sessions_apart(end, session) for end in ends if end <= session]
+    return max(1, sum(sessions < validation_sessions for sessions in back))
 
 
 def tried_before(versions: pl.DataFrame, version: str, validation_sessions: int) -> list[str]:

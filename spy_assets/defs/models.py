@@ -230,7 +230,7 @@ def _training_metadata(selection: "Selection") -> dict[str, Any]:
             description="Net out-of-sample P&L is above zero and above the champion, with confidence.",
         )
     ],
-    code_version="2",
+    code_version="3",
 )
 def evaluation(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
     """Run challenger, champion and baselines over the validation window; record results and verdict.

@@ -25,12 +25,12 @@ from spy_assets.evaluation.selection_bias import (
     Overfitting,
     SuperiorAbility,
     deflated_sharpe,
+    deflating_variance,
     minimum_track_record,
     probabilistic_sharpe,
     probability_of_overfitting,
     resample_counts,
     superior_ability,
-    trial_variance,
 )
 from spy_assets.evaluation.statistics import Floats
 
@@ -57,8 +57,9 @@ class Evidence:
     trials, candidates
         How many were tried in all, and how many runs of them are here, the challenger included.
     sharpe_variance
-        Variance of the Sharpe ratios per session among the candidates, if there are ten or more;
-        that of a few could be near zero by chance, and would deflate nothing.
+        Variance of the Sharpe ratios per session that deflates, if there are ten candidates or more:
+        theirs, but never less than that of the challenger's own estimate, because near copies of one
+        strategy would else undo all other trials. With fewer, it is the challenger's own alone.
     probabilistic_sharpe, deflated_sharpe
         Probability of a true ratio above zero, and above the best of ``trials`` noise strategies.
     sessions, sessions_needed
@@ -141,7 +142,7 @@ def gather_evidence(
     pnl = np.column_stack([run.daily_pnl for run in runs])
     returns = challenger.returns
     enough = len(runs) >= LEAST_CANDIDATES
-    variance = trial_variance([run.returns for run in runs]) if enough else None
+    variance = deflating_variance(returns, [run.returns for run in runs]) if enough else None
     rivals = {name: run.daily_pnl for name, run in baselines.items()}
     counts = resample_counts(len(pnl), seed=seed) if len(pnl) >= LEAST_SESSIONS else None
 
@@ -190,7 +191,7 @@ def _deflated(evidence: Evidence, level: float) -> Condition:
     record = "no record would do" if needed is None else f"needs {needed:,} sessions"
     return deflated >= level, (
         f"deflated Sharpe probability {deflated:.3f} among {evidence.trials} trials, least {level:.3f} "
-        f"(alone {alone:.3f}; {record}, has {evidence.sessions})"
+        f"(alone {alone:.3f}, {record}, has {evidence.sessions})"
     )
 
 
@@ -218,7 +219,7 @@ def _not_overfitted(evidence: Evidence, found: Overfitting) -> Condition:
     loses = found.probability_of_loss
     return found.probability <= MAX_OVERFITTING or loses <= HARMLESS_LOSS, (
         f"probability of overfitting {found.probability:.2f} among {evidence.candidates} candidates, "
-        f"most {MAX_OVERFITTING:.2f}; the chosen one loses out of sample in {loses:.0%} of "
+        f"most {MAX_OVERFITTING:.2f}, the chosen one loses out of sample in {loses:.0%} of "
         f"{len(found.logits):,} halvings"
     )
 

@@ -11,8 +11,9 @@ Accepted by ``gate`` if, on the validation window, all of these hold:
    superior to cash, that choosing among them is no overfitting, and that the middle seed earns.
 
 The level of the intervals is divided among the ``trials`` whose windows overlap (Bonferroni), because
-the best of many noise policies looks good on any window. That makes 4 easier as trials grow; the test
-of all baselines together in 5 does not depend on them.
+the best of many noise policies looks good on any window; they are those of
+:func:`~spy_assets.evaluation.statistics.guarded_means`, which hold at such levels. That makes 4 easier
+as trials grow; the test of all baselines together in 5 does not depend on them.
 
 While the seat is vacant, because there is no champion or because it is unproven and too old to speak,
 a challenger that is not significantly worse than cash, nor than the old champion, may be seated for
@@ -33,7 +34,7 @@ from spy_assets.evaluation.backtest import BacktestResult
 from spy_assets.evaluation.decision_bands import Band, DecisionBand, decision_band
 from spy_assets.evaluation.evidence import Condition, Evidence, conditions, gather_evidence
 from spy_assets.evaluation.seed_spread import SeedSpread
-from spy_assets.evaluation.statistics import Interval, bootstrap_mean, bootstrap_means
+from spy_assets.evaluation.statistics import Interval, bootstrap_mean, guarded_means
 
 GateBasis = Literal["gate", "bootstrap", "refused"]
 
@@ -232,7 +233,7 @@ def _table(
     runs = {POLICY: challenger} | dict(rivals)
     daily = [run.daily_pnl for run in runs.values()]
     leads = [daily[0] - pnl for pnl in daily[1:]]
-    found = bootstrap_means([*daily, *leads], seed=seed, level=level)
+    found = guarded_means([*daily, *leads], seed=seed, level=level)
     means, differences = found[: len(daily)], [None, *found[len(daily) :]]
     return tuple(
         GateRow(name, run.trade_count, run.daily.net_pnl, mean, difference)

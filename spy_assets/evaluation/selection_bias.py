@@ -34,6 +34,7 @@ from spy_assets.evaluation.statistics import (
     SESSIONS_PER_YEAR,
     Floats,
     Interval,
+    long_run_error,
     stationary_indices,
 )
 
@@ -228,9 +229,26 @@ def deflated_sharpe(
     moments = sharpe_moments(returns)
     if moments is None or moments.variance_term <= 0:
         return None
-    own = moments.variance_term / (moments.count - 1)
-    spread = own if sharpe_variance is None else sharpe_variance
+    spread = estimator_variance(moments) if sharpe_variance is None else sharpe_variance
     return probabilistic_sharpe(returns, benchmark=expected_best_sharpe(trials, spread))
+
+
+def estimator_variance(moments: SharpeMoments) -> float:
+    """Variance of the estimated ratio per period: what trials without skill and like this one show."""
+    return moments.variance_term / (moments.count - 1)
+
+
+def deflating_variance(returns: npt.ArrayLike, trials: Sequence[npt.ArrayLike]) -> float | None:
+    """Give the variance that deflates a chosen strategy beside trials: theirs, or its own if larger.
+
+    Near copies of one strategy have almost no variance among themselves, but do not undo the trials
+    that are not here: below its own estimator's variance no trial without skill would stay. ``None``
+    for fewer than two trials, or where the chosen one has no :func:`sharpe_moments`.
+    """
+    among, moments = trial_variance(trials), sharpe_moments(returns)
+    if among is None or moments is None:
+        return None
+    return max(among, estimator_variance(moments))
 
 
 def trial_variance(trials: Sequence[npt.ArrayLike]) -> float | None:
@@ -371,7 +389,7 @@ def superior_ability(
     if not len(varying):
         return None
     lead = leads[:, varying]
-    mean, error = lead.mean(axis=0), _long_run_error(lead, 1 / mean_block)
+    mean, error = lead.mean(axis=0), long_run_error(lead, 1 / mean_block)
     scale = error if studentize else np.ones_like(error)
     # log(log(t)) of Hansen's threshold is negative below t = e, so that it needs three periods.
     hopeless = mean < -error * math.sqrt(2 * math.log(math.log(len(lead))))
@@ -410,19 +428,6 @@ def _leads(benchmark: Floats, candidates: Floats) -> Floats:
             hint="give at least three common periods and one column per candidate",
         )
     return np.asarray(_finite(table, dimensions=2) - benchmark[:, None], dtype=np.float64)
-
-
-def _long_run_error(lead: Floats, restart: float) -> Floats:
-    """Standard error of each mean under the stationary bootstrap's dependence (Hansen, eq. 5)."""
-    count = len(lead)
-    away = lead - lead.mean(axis=0)
-    variance = np.square(away).mean(axis=0)
-    for lag in range(1, count):
-        share = lag / count
-        kept, wrapped = (1 - restart) ** lag, (1 - restart) ** (count - lag)
-        weight = (1 - share) * kept + share * wrapped
-        variance = variance + 2 * weight * (away[:-lag] * away[lag:]).sum(axis=0) / count
-    return np.asarray(np.sqrt(np.maximum(variance, 1e-300) / count), dtype=np.float64)
 
 
 # ------------------------------------------------------------------------------- parts

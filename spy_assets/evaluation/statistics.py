@@ -227,6 +227,90 @@ def bootstrap_means(
     return intervals
 
 
+def guarded_means(
+    series: Sequence[Floats],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = DEFAULT_RESAMPLES,
+    mean_block: float = DEFAULT_BLOCK,
+) -> list[Interval]:
+    """Intervals of means that hold far out in the tails, where levels divided among trials lie.
+
+    Percentiles of a bootstrap are too narrow there: of samples of 62 normal values, at 1 - 0.05 / 20,
+    0.7 % lie above zero without an edge instead of 0.125 %. Each bound is therefore the outer one of
+    :func:`bootstrap_means` and of Student's t with the long-run standard error, whose expectation and
+    degrees of freedom are those of independent normal values (Satterthwaite 1946, Biometrics 2). With
+    rare large losses both are too narrow still: a sample in which none happened does not tell of them.
+
+    Raises
+    ------
+    ConfigError
+        As there.
+    """
+    inner = bootstrap_means(
+        series, seed=seed, level=level, resamples=resamples, mean_block=mean_block
+    )
+    if not inner:
+        return []
+    halves = _student_halves(np.column_stack(list(series)), level, mean_block)
+    return [
+        Interval(
+            found.estimate,
+            min(found.low, found.estimate - half),
+            max(found.high, found.estimate + half),
+            level,
+        )
+        for found, half in zip(inner, halves.tolist(), strict=True)
+    ]
+
+
+def _student_halves(columns: Floats, level: float, mean_block: float) -> Floats:
+    """Half the width of Student's interval of each column's mean; 0 where nothing varies."""
+    from scipy.special import stdtrit
+
+    share, freedom = _expected_share(len(columns), 1 / mean_block)
+    error = long_run_error(columns, 1 / mean_block) / math.sqrt(share)
+    half = stdtrit(freedom, 0.5 + level / 2) * error
+    return np.where(np.ptp(columns, axis=0) > 0, half, 0.0)
+
+
+def _expected_share(count: int, restart: float) -> tuple[float, float]:
+    """Share of the variance that :func:`long_run_error` sees of independent normal values.
+
+    And its degrees of freedom: both of the quadratic form of the values about their mean.
+    """
+    apart = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    form = _dependence(count, restart)[apart]
+    form = form - form.mean(axis=0) - form.mean(axis=1)[:, None] + form.mean()
+    trace = float(np.trace(form))
+    return trace / count, trace**2 / float(np.square(form).sum())
+
+
+def long_run_error(values: Floats, restart: float) -> Floats:
+    """Standard error of each column's mean under the stationary bootstrap's dependence.
+
+    Hansen (2005, Journal of Business & Economic Statistics 23(4)), equation 5; ``restart`` is the
+    probability that a block ends.
+    """
+    count = len(values)
+    away = values - values.mean(axis=0)
+    variance = np.square(away).mean(axis=0)
+    weights = _dependence(count, restart)
+    for lag in range(1, count):
+        variance = variance + 2 * weights[lag] * (away[:-lag] * away[lag:]).sum(axis=0) / count
+    return np.asarray(np.sqrt(np.maximum(variance, 1e-300) / count), dtype=np.float64)
+
+
+def _dependence(count: int, restart: float) -> Floats:
+    """Weight of each autocovariance, by lag, that the stationary bootstrap of a series keeps."""
+    lag = np.arange(count)
+    share = lag / count
+    weights = (1 - share) * (1 - restart) ** lag + share * (1 - restart) ** (count - lag)
+    weights[0] = 1.0
+    return np.asarray(weights, dtype=np.float64)
+
+
 def bootstrap_difference(
     ours: Floats,
     theirs: Floats,

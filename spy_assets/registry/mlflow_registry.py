@@ -117,6 +117,7 @@ class Registry:
     def __init__(
         self, settings: Settings, *, model: str = DAILY_MODEL, tracking_uri: str | None = None
     ) -> None:
+        self._settings = settings
         self.profile = settings.profile_name
         self.model = model
         self.name = f"{self.profile}.{model}"
@@ -124,6 +125,10 @@ class Registry:
         self.downloads = settings.root / "models"
         self.spool = Spool(settings.root / "spool")
         self.tracking_uri = tracking_uri or f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    def of_model(self, model: str) -> Registry:
+        """The registry of another model of the same profile, at the same address."""
+        return Registry(self._settings, model=model, tracking_uri=self.tracking_uri)
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -139,6 +144,17 @@ class Registry:
             return LoggedTraining(record.record_id, None, None, folder, error.message)
         self.spool.remove(folder)
         return logged
+
+    def waiting(self) -> list[str]:
+        """Models of this profile with trainings that are still on disk, in the order of the oldest.
+
+        Raises
+        ------
+        ModelFileMismatch
+            The weights of one were altered since.
+        """
+        kept = [self.spool.read(path) for path in self.spool.pending()]
+        return list(dict.fromkeys(one.model for one in kept if one.profile == self.profile))
 
     def flush_spool(self, registered: Registered | None = None) -> list[LoggedTraining]:
         """Register everything of this model that was kept on disk, oldest first.

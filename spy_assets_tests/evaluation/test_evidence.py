@@ -12,7 +12,7 @@ from spy_assets.evaluation.evidence import Evidence, conditions, gather_evidence
 from spy_assets.evaluation.gate import promotion_gate
 from spy_assets.evaluation.seed_spread import seed_spread
 from spy_assets.evaluation.selection_bias import deflated_sharpe, superior_ability
-from spy_assets_tests.evaluation.runs import CASH, result
+from spy_assets_tests.evaluation.runs import CASH, SESSIONS, result
 
 GOOD = result(8.0)
 
@@ -47,19 +47,33 @@ def test_runs_beside_it_are_trials_that_happened() -> None:
     assert evidence.sharpe_variance is None  # of eight runs it says too little
 
 
-def test_the_spread_of_ten_trials_is_the_one_that_deflates() -> None:
-    near, far = (
-        gather_evidence(GOOD, CASH, trials=50, candidates=crowd)
-        for crowd in (others(12, 7.5), others(6, -20.0) | {f"b{k}": result(7.0) for k in range(6)})
+def test_a_wider_spread_of_ten_trials_is_the_one_that_deflates() -> None:
+    far = others(6, -20.0) | {f"b{k}": result(7.0) for k in range(6)}
+    ratios = [run.daily_pnl.mean() / run.daily_pnl.std() for run in (GOOD, *far.values())]
+    evidence = gather_evidence(GOOD, CASH, trials=50, candidates=far)
+    assert evidence.sharpe_variance == pytest.approx(np.var(ratios, ddof=1), rel=0.1)
+    assert evidence.deflated_sharpe == deflated_sharpe(
+        GOOD.returns, trials=50, sharpe_variance=evidence.sharpe_variance
     )
-    for evidence in (near, far):
-        assert evidence.sharpe_variance is not None
-        assert evidence.deflated_sharpe == deflated_sharpe(
-            GOOD.returns, trials=50, sharpe_variance=evidence.sharpe_variance
-        )
-    assert near.deflated_sharpe is not None
-    assert far.deflated_sharpe is not None
-    assert near.deflated_sharpe > 0.99 > far.deflated_sharpe
+    assert evidence.deflated_sharpe is not None
+    assert evidence.deflated_sharpe < 0.5
+
+
+def test_near_copies_beside_it_do_not_undo_the_other_trials() -> None:
+    """The best of 50 noise strategies and 19 fine-tunings of it: 69 were tried, not one."""
+    noise = np.random.default_rng(0).normal(0, 10, (50, len(SESSIONS)))
+    best = result(float(noise.mean(axis=1).max()))
+    copies = {
+        f"copy {k}": replace(best, equity=best.equity + np.append(0.0, step.cumsum()))
+        for k, step in enumerate(np.random.default_rng(1).normal(0, 0.2, (19, len(SESSIONS))))
+    }
+    alone, beside = (
+        gather_evidence(best, CASH, trials=69, candidates=given) for given in ({}, copies)
+    )
+    assert alone.probabilistic_sharpe is not None
+    assert alone.probabilistic_sharpe > 0.95
+    assert beside.deflated_sharpe == alone.deflated_sharpe
+    assert any(text.startswith("deflated Sharpe") for text in failed(beside))
 
 
 def test_a_better_baseline_is_named_however_many_trials_there_are() -> None:

@@ -95,8 +95,8 @@ def test_too_few_trades_prove_nothing() -> None:
 
 
 def test_more_trials_ask_for_more() -> None:
-    once = promotion_gate(result(3.2), None, CASH, bootstrap=False)
-    often = promotion_gate(result(3.2), None, CASH, bootstrap=False, trials=50)
+    once = promotion_gate(result(4.5), None, CASH, bootstrap=False)
+    often = promotion_gate(result(4.5), None, CASH, bootstrap=False, trials=50)
     assert (once.accepted, often.accepted) == (True, False)
     assert often.level == pytest.approx(1 - 0.05 / 50)
 
@@ -151,6 +151,7 @@ def test_every_reason_has_its_numbers() -> None:
         stated = [text for text in verdict.reasons if "promotion.bootstrap" not in text]
         assert len(stated) >= 3
         assert all(any(letter.isdigit() for letter in text) for text in stated)
+        assert tuple(verdict.reason.split("; ")) == verdict.reasons  # as promotions shows them
 
 
 def test_a_run_that_never_moves_has_no_evidence_and_is_refused() -> None:

@@ -1,8 +1,8 @@
 """The gate on markets where nothing can be learnt, and on one where something can.
 
-Agents are trained on noise as far as a minute allows: each of a hundred tries five random policies on
-the training half of a random walk, keeps the one that earned most there, and is judged on the other
-half. That is all that training on noise can do, whatever the algorithm.
+No agent here is trained by gradient: each of a hundred tries five random policies on one half of a
+random walk, keeps the one that earned most there, and is judged on the other half. The best of a few at
+random is what a search without skill amounts to.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def promoted(edge: float, trials: int, markets: int = 16) -> tuple[int, float]:
 
 
 def test_an_edge_of_sharpe_046_a_session_is_promoted_in_two_windows_of_three() -> None:
-    """Among ten trials on 63 sessions; half of that in one of four.
+    """Among ten trials on 63 sessions; half of that in one of eight.
 
     Of the five that are refused three are for a baseline that was really better: trends that nobody
     priced make straddles earn too.

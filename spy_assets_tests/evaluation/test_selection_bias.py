@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from spy_assets.errors import ConfigError
 from spy_assets.evaluation import selection_bias as bias
-from spy_assets.evaluation.statistics import sharpe
+from spy_assets.evaluation.statistics import long_run_error, sharpe
 
 SKEWED = [
     np.random.default_rng(seed).gamma(2.0, 0.01, 200) * sign - sign * 0.018
@@ -230,7 +230,7 @@ def test_unstudentised_p_values_agree_with_arch(lead: float) -> None:
 def test_standard_errors_agree_with_arch() -> None:
     matrix = np.cumsum(noise(4, 90, 3), axis=0)
     variance = theirs(np.zeros(90), matrix)._loss_diff_var
-    assert bias._long_run_error(matrix, 0.2) == pytest.approx(np.sqrt(variance / 90))
+    assert long_run_error(matrix, 0.2) == pytest.approx(np.sqrt(variance / 90))
 
 
 def test_a_noisy_candidate_does_not_hide_a_good_one() -> None:

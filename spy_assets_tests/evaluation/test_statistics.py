@@ -115,3 +115,36 @@ def test_series_drawn_together_have_the_intervals_of_each_alone() -> None:
     assert stats.bootstrap_means([], seed=4) == []
     with pytest.raises(ConfigError, match=r"\[2, 3\] values"):
         stats.bootstrap_means([np.zeros(2), np.zeros(3)], seed=0)
+
+
+def test_guarded_means_keep_a_level_that_is_divided_among_twenty_trials() -> None:
+    """One in 800 normal samples of 62 may lie above zero; of percentiles five times as many do."""
+    level, noise = 1 - 0.05 / 20, list(np.random.default_rng(1).normal(size=(6_000, 62)))
+    above = [
+        sum(found.above_zero for found in method(noise, seed=0, level=level, resamples=100))
+        for method in (stats.guarded_means, stats.bootstrap_means)
+    ]
+    assert above[0] <= 2 * 6_000 / 800
+    assert above[1] > 4 * 6_000 / 800
+
+
+def test_guarded_means_of_independent_values_are_students() -> None:
+    from scipy.stats import t
+
+    values = np.random.default_rng(3).normal(1.0, 5.0, 40)
+    (found,) = stats.guarded_means([values], seed=0, level=0.999, mean_block=1.0)
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    low, high = t.interval(0.999, len(values) - 1, loc=values.mean(), scale=error)
+    assert found.low == pytest.approx(low)
+    assert found.high == pytest.approx(high)
+
+
+def test_guarded_means_are_never_narrower_and_of_a_constant_have_no_width() -> None:
+    skewed = np.random.default_rng(5).exponential(5.0, 60)
+    series = [skewed, -skewed, np.full(60, 2.0)]
+    pairs = zip(
+        stats.guarded_means(series, seed=4), stats.bootstrap_means(series, seed=4), strict=True
+    )
+    assert all(outer.low <= inner.low <= inner.high <= outer.high for outer, inner in pairs)
+    assert stats.guarded_means(series, seed=4)[2] == stats.Interval(2.0, 2.0, 2.0, 0.95)
+    assert stats.guarded_means([], seed=4) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -269,6 +270,17 @@ def test_trials_are_versions_whose_windows_overlap(court: Court, back: int, coun
     assert judging.trials(versions.clear(), last, 63) == 1
 
 
+def test_later_windows_do_not_take_a_verdict_back(live: Court) -> None:
+    window = live.days[-30]
+    live.register(window, CALLS)
+    first = live.judge(window)
+    for k in range(1, 9):
+        live.register(live.days[-30 + k], IDLE, nudge=float(k))
+    assert live.judge(window, decision_time(live.days[-1])) == first
+    assert judging.trials(live.registry.versions(), window, 63) == 1
+    assert judging.trials(live.registry.versions(), live.days[-22], 63) == 9
+
+
 def window_for(court: Court, last: Any) -> Any:
     with Warehouse.open(court.settings) as lake:
         return judging.window_to_train(lake, court.settings, last)
@@ -379,6 +391,20 @@ def test_the_mirror_registers_what_waits_too(court: Court) -> None:
         assert lake.row_count("models.model_versions") == 1
 
 
+def test_what_waits_of_a_model_that_nobody_opens_is_registered_too(court: Court) -> None:
+    own = court.record(court.days[-1], IDLE)
+    for record in (dataclasses.replace(own, model="ppo_uptrend"), own):
+        court.registry.spool.put(record)
+    with Warehouse.open(court.settings) as lake:
+        now = decision_time(court.days[-1])
+        found = judging.register_spooled(lake, court.registry, court.settings, now)
+        assert judging.register_spooled(lake, court.registry, court.settings, now) == {}
+    assert found == {"ppo_uptrend": ["1"], "ppo_daily": ["1"]}
+    assert Registry(court.settings, model="ppo_uptrend").alias("challenger") == "1"
+    rows = court.rows("models.training_runs")
+    assert set(rows.select("model", "version").iter_rows()) == {(name, "1") for name in found}
+
+
 def test_a_row_that_cannot_be_written_leaves_the_training_on_disk(court: Court) -> None:
     registry = court.registry
     registry.spool.put(court.record(court.days[-1], IDLE))
@@ -390,7 +416,7 @@ def test_a_row_that_cannot_be_written_leaves_the_training_on_disk(court: Court) 
         registry.flush_spool(dies)
     with Warehouse.open(court.settings) as lake:
         now = decision_time(court.days[-1])
-        assert judging.register_spooled(lake, registry, court.settings, now) == ["1"]
+        assert judging.register_spooled(lake, registry, court.settings, now) == {"ppo_daily": ["1"]}
     assert court.rows("models.training_runs").height == 1
 
 
