@@ -289,10 +289,16 @@ def _finetuned(
     digest: str,
     snapshot: int,
 ) -> dg.MaterializeResult:
-    """Register what a fine-tuning gave, and show it beside the policy that it came from."""
+    """Register what a fine-tuning gave, and show it beside the policy that it came from.
+
+    The same weights are the same version: registered again they would replace the record of the training
+    that made them.
+    """
     from spy_assets.models.policy.inference import PolicyNet
     from spy_assets.models.policy.weights import decode_weights
 
+    if tuned.policy_hash == base.net.weights.policy_hash:
+        return _nothing_learnt(f"{tuned.outcomes} outcomes leave version {base.version} as it is")
     record = agent_training.tuned_record(
         spy.settings, context.partition_key, base, tuned, lesson,
         digest=digest, snapshot=snapshot, run_id=context.run.run_id,

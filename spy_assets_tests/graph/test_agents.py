@@ -27,7 +27,7 @@ from spy_assets.simulator.daily import DailySimulator
 from spy_assets.warehouse import Warehouse
 from spy_assets_tests.cli.ledgers import signal
 from spy_assets_tests.graph import snapshot
-from spy_assets_tests.graph.courts import CALLS, IDLE, Court
+from spy_assets_tests.graph.courts import CALLS, IDLE, Court, wants
 from spy_assets_tests.graph.worlds import write
 from spy_assets_tests.models.planted import net_of, undecided
 
@@ -91,8 +91,11 @@ def windows(court: Court, window: date) -> Any:
         return account.windows(lake, court.settings, window)
 
 
-def live(court: Court, window: date) -> Rollout:
-    """What the undecided policy did and earned up to a window's end, recorded in the ledger."""
+def live(court: Court, window: date, **changes: Any) -> Rollout:
+    """What the undecided policy did and earned up to a window's end, recorded in the ledger.
+
+    ``changes`` replaces columns of every outcome.
+    """
     path = windows(court, window).path
     rollout = walk(DailySimulator(path), net_of(undecided(0).tensors).probabilities, seed=1)
     signals, outcomes = [], []
@@ -109,7 +112,7 @@ def live(court: Court, window: date) -> Rollout:
         row = said.to_row() | {"structure": trade.structure}
         row |= {"state_vector": json.dumps(entry.observation.tolist())}
         signals.append(row | {"probabilities": json.dumps(allowed)})
-        outcomes.append(outcome_row(said, trade, source="sample"))
+        outcomes.append(outcome_row(said, trade, source="sample") | changes)
     write(court.settings, "ledger.signals", signals, at=decision_time(window))
     write(court.settings, "ledger.outcomes", outcomes, at=decision_time(window))
     return rollout
@@ -186,6 +189,29 @@ def test_without_a_lesson_nothing_is_registered(court: Court) -> None:
     assert runs_of(court).height == 1
 
 
+def test_outcomes_without_gain_leave_the_record_of_the_training(court: Court) -> None:
+    window = court.days[-1]
+    seat(court, window)
+    live(court, window, pnl=0.0, pnl_pct=0.0)
+    before = runs_of(court)
+    for _ in range(2):  # and the version can still be fine-tuned from
+        told = run(court, agents.outcome_finetune, window)
+        assert (told["version"], "leave version 1 as it is" in told["reason"]) == ("none", True)
+    assert runs_of(court).equals(before)
+
+
+def test_a_policy_that_never_enters_has_no_trade_to_like(court: Court) -> None:
+    window, tensors = court.days[-1], wants(IDLE)
+    tensors["action_net.bias"][IDLE] = 60.0
+    seat(court, window, tensors)
+    live(court, window)
+    answer(court, window, 5)
+    before = runs_of(court)
+    told = run(court, agents.preference_finetune, window, walks=1)
+    assert (told["version"], told["reason"][:10]) == ("none", "0 outcomes")
+    assert runs_of(court).equals(before)
+
+
 def test_without_a_trained_policy_the_run_fails_at_once(court: Court) -> None:
     made = court.make([agents.outcome_finetune], court.days[-1], raise_on_error=False)
     assert not made.success
@@ -237,8 +263,6 @@ def test_what_few_answers_say_is_told_as_such() -> None:
 
 
 def test_members_are_weighed_before_they_are_judged(court: Court) -> None:
-    from spy_assets_tests.graph.courts import wants
-
     window = court.days[-1]
     for model, action in (("ppo_daily", IDLE), ("a2c_daily", CALLS), ("dqn_daily", IDLE)):
         seat(court, window, wants(action), model=model)
