@@ -9,11 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 
-from spy_assets.defs import account, agents, judging, learning
+from spy_assets.defs import account, agents, judging, learning, models
 from spy_assets.errors import DataError
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.models.outcomes.rollouts import Rollout, walk
@@ -238,7 +239,7 @@ def answer(court: Court, window: date, count: int) -> None:
 def test_answers_make_a_reward_and_the_reward_a_challenger(taught: Court) -> None:
     window = taught.days[-1]
     answer(taught, window, 20)
-    told = run(taught, agents.reward_model, window)
+    told = run(taught, agents.reward_model, window, l2=4.0)
     assert told["pairs"] == 20
     assert "%" in told["verdict"]
     (row,) = taught.rows("models.reward_models").iter_rows(named=True)
@@ -249,7 +250,8 @@ def test_answers_make_a_reward_and_the_reward_a_challenger(taught: Court) -> Non
     tuned = run(taught, agents.preference_finetune, window, walks=1)
     assert tuned["from_version"] == "1" != tuned["version"]
     kept = json.loads(version_row(taught, tuned["version"])["hyperparameters"])
-    assert (kept["finetuned_by"], kept["answers"]) == ("preferences", 20)
+    assert (kept["finetuned_by"], kept["answers"], kept["walks"]) == ("preferences", 20, 1)
+    assert kept["reward_l2"] == row["l2"] == 4.0
 
 
 def test_what_few_answers_say_is_told_as_such() -> None:
@@ -282,6 +284,29 @@ def test_one_member_is_no_ensemble(taught: Court) -> None:
     made = taught.make([agents.ensemble_weights], taught.days[-1], raise_on_error=False)
     (failure,) = [event for event in made.all_events if event.is_step_failure]
     assert "1 members are trained" in str(failure.event_specific_data.error)
+
+
+@pytest.mark.parametrize(
+    ("asset", "preset", "told"),
+    [
+        (models.ppo_daily, "dqn", "ppo_daily is trained by ppo, its configuration is of dqn"),
+        (agents.a2c_daily, "sample", "a2c_daily is trained by a2c, its configuration is of ppo"),
+        (agents.dqn_daily, "a2c", "dqn_daily is trained by dqn, its configuration is of a2c"),
+        (agents.regime_routing, "a2c", "ppo_REGIME is trained by ppo, its configuration is of a2c"),
+    ],
+)
+def test_a_model_is_trained_by_its_own_algorithm(
+    taught: Court, asset: Any, preset: str, told: str
+) -> None:
+    ops = {asset.op.name: {"config": {"preset": preset, "timesteps": 2048, "seeds": 1}}}
+    made = taught.make([asset], taught.days[-1], run_config={"ops": ops}, raise_on_error=False)
+    (failure,) = [event for event in made.all_events if event.is_step_failure]
+    assert told in str(failure.event_specific_data.error)
+
+
+def test_a_search_takes_nothing_from_an_earlier_one(taught: Court) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match="tuned"):
+        run(taught, agents.hyperparameters, taught.days[-1], tuned=True)
 
 
 @pytest.mark.slow

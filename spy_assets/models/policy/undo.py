@@ -1,4 +1,4 @@
-"""Takes back a rollout that was interrupted, so that whole ones need not end with a copy of all state."""
+"""Takes back a rollout that was interrupted, so that whole ones need no copy of all state."""
 
 from __future__ import annotations
 
