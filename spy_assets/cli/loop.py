@@ -110,9 +110,7 @@ def train(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(
-            help="sample, quick, full, seed, fast, a2c or dqn; SPY_TRAIN__PRESET by default."
-        ),
+        typer.Option(help="sample, quick, full, seed or fast; SPY_TRAIN__PRESET by default."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -67,7 +67,7 @@ def _agent(
     )
 
 
-class AgentRun(dg.Config):
+class TrainingRun(dg.Config):
     """How long to train; the preset's values where nothing is given."""
 
     preset: str = ""
@@ -78,6 +78,11 @@ class AgentRun(dg.Config):
     """Number of seeds; 0 takes the preset's."""
     episode_length: int = 0
     """Sessions of an episode; 0 takes the preset's."""
+
+
+class AgentRun(TrainingRun):
+    """How long to train, and whether by what a search found."""
+
     tuned: bool = False
     """Take what the last search known at the session changes of the preset."""
 
@@ -99,6 +104,8 @@ class PreferenceRun(FinetuneRun):
     beta: float = 1.0
     walks: int = 4
     """How often the training window is walked, each time with other draws."""
+    l2: float = 0.0
+    """Penalty of the reward's fit; 0 takes that of the last reward model known at the session."""
 
 
 class RewardRun(dg.Config):
@@ -115,7 +122,7 @@ class EnsembleRun(dg.Config):
     """Weight that must want an entry, 0 to 1."""
 
 
-class SearchRun(AgentRun):
+class SearchRun(TrainingRun):
     """What to search around, and how long."""
 
     trials: int = 20
@@ -124,7 +131,9 @@ class SearchRun(AgentRun):
     """Of the proposals."""
 
 
-def _config(run: AgentRun, default: str, found: Mapping[str, Any] | None = None) -> "AgentConfig":
+def _config(
+    run: TrainingRun, default: str, found: Mapping[str, Any] | None = None
+) -> "AgentConfig":
     """The preset with what a search found and, above that, what the run asks for."""
     from spy_assets.models.policy.config import preset, seeds
 
@@ -181,10 +190,13 @@ def _train_member(
     context: dg.AssetExecutionContext, spy: SpyResource, run: AgentRun, model: str
 ) -> dg.MaterializeResult:
     """Train on the window that ends with the partition's session, register, and record the run."""
+    from spy_assets.models.policy.config import require_algorithm
+
     algorithm, session = agent_training.MEMBERS[model], _session(context)
     with spy.warehouse() as lake, _final_failures():
         found = learning.tuned_parameters(lake, session, algorithm) if run.tuned else {}
         config = _config(run, algorithm, found)
+        require_algorithm(config, algorithm, model)
         snapshot = lake.snapshot_id()
         cut = _windows(lake, spy, session, snapshot)
         selection = _select(context, spy, cut.training, config, model)
@@ -289,10 +301,16 @@ def _finetuned(
     digest: str,
     snapshot: int,
 ) -> dg.MaterializeResult:
-    """Register what a fine-tuning gave, and show it beside the policy that it came from."""
+    """Register what a fine-tuning gave, and show it beside the policy that it came from.
+
+    The same weights are the same version: registered again they would replace the record of the training
+    that made them.
+    """
     from spy_assets.models.policy.inference import PolicyNet
     from spy_assets.models.policy.weights import decode_weights
 
+    if tuned.policy_hash == base.net.weights.policy_hash:
+        return _nothing_learnt(f"{tuned.outcomes} outcomes leave version {base.version} as it is")
     record = agent_training.tuned_record(
         spy.settings, context.partition_key, base, tuned, lesson,
         digest=digest, snapshot=snapshot, run_id=context.run.run_id,
@@ -418,15 +436,17 @@ def preference_finetune(
         pairs = learning.answered_pairs(lake, spy.settings, cut.train_end)
         if not len(pairs):
             return _nothing_learnt(f"no answer about trades that had closed by {cut.train_end}")
-        model = learning.reward_of(spy.settings, pairs)
+        l2 = config.l2 or learning.reward_penalty(lake, _session(context))
+        model = learning.reward_of(spy.settings, pairs, l2)
         account_of = learning.fresh_account(spy.settings, cut.training)
         liked = simulated_preferences(
             base.net.weights, account_of, model, walks=config.walks, seed=base.seed
         )
         own = _finetune_config(config)
+        lesson = {"answers": len(pairs), "reward_l2": l2, "walks": config.walks}
         return _finetuned(
             context, spy, lake, cut, base, finetune(base.net.weights, liked, own),
-            {"finetuned_by": "preferences", "answers": len(pairs), **_prefixed(own.hyperparameters())},
+            {"finetuned_by": "preferences", **lesson, **_prefixed(own.hyperparameters())},
             digest=agent_training.outcomes_digest(liked), snapshot=snapshot,
         )  # fmt: skip
 
@@ -444,10 +464,13 @@ def regime_routing(
     context: dg.AssetExecutionContext, spy: SpyResource, config: AgentRun
 ) -> dg.MaterializeResult:
     """Train by regime, register the policies, and record the verdict on routing."""
+    from spy_assets.models.policy.config import require_algorithm
+
     session, spec = _session(context), TABLES["models.regime_routing"]
     with spy.warehouse() as lake, _final_failures():
         found = learning.tuned_parameters(lake, session, "ppo") if config.tuned else {}
         own = _config(config, "sample", found)
+        require_algorithm(own, "ppo", "ppo_REGIME")
         snapshot = lake.snapshot_id()
         cut = _windows(lake, spy, session, snapshot)
         routed = agent_training.route(

@@ -135,6 +135,18 @@ def reward_row(
     }
 
 
+def reward_penalty(lake: Warehouse, session: date, default: float = 1.0) -> float:
+    """The penalty of the last reward model known at a session; ``default`` without any."""
+    lake.ensure(TABLES["models.reward_models"])
+    rows = lake.read(
+        "models.reward_models",
+        as_of=decision_time(session),
+        where="window_end <= ?",
+        params=(session,),
+    )
+    return default if rows.is_empty() else float(rows.sort("window_end")["l2"][-1])
+
+
 def likes(row: Mapping[str, Any]) -> dict[str, float]:
     """Log odds per feature of a row of ``models.reward_models``."""
     found: dict[str, float] = json.loads(row["per_feature"])

@@ -57,7 +57,7 @@ class TrainConfig(dg.Config):
     """How long to train; the settings' values where nothing is given."""
 
     preset: str = ""
-    """Name of the preset: sample, quick, full, seed, fast, a2c or dqn."""
+    """Name of the preset: sample, quick, full, seed or fast."""
     timesteps: int = 0
     """Environment steps per seed; 0 takes the preset's."""
     seeds: int = 0
@@ -77,6 +77,19 @@ def agent_config(spy: SpyResource, config: TrainConfig) -> Any:
     if config.seeds or own.seeds:
         changes["seeds"] = seeds(config.seeds or own.seeds or 1)
     return preset(config.preset or own.preset, **changes)
+
+
+def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
+    """The daily model's configuration; where it is of another algorithm, trying again is of no use."""
+    from spy_assets.errors import ConfigError
+    from spy_assets.models.policy.config import require_algorithm
+
+    try:
+        found = agent_config(spy, config)
+        require_algorithm(found, "ppo", MODEL)
+    except ConfigError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    return found
 
 
 @dg.asset(
@@ -105,7 +118,7 @@ def ppo_daily(
 ) -> dg.MaterializeResult:
     """Train on the window that ends with the partition's session, register, and record the run."""
     settings, registry = spy.settings, spy.registry()
-    ppo = agent_config(spy, config)
+    ppo = _ppo_config(spy, config)
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
         session = date.fromisoformat(context.partition_key)

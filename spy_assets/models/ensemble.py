@@ -5,13 +5,15 @@
 The vote follows three rules, in this order:
 
 * **Tie.** Where two or more actions have the highest probability (within 1e-9) the members decide
-  nothing, and the vote is HOLD.
+  nothing, and the vote is HOLD; CLOSE wins its ties.
 * **Agreement.** An entry needs members with at least ``agreement`` of the weight whose own most
   probable action it is; otherwise the ensemble abstains, which is HOLD. Closing a position needs no
   such agreement: nothing may make an exit harder than an entry.
 * Otherwise the mixture stands as it is, and its most probable action is the vote.
 
-Where a rule made the vote HOLD its probability is one, so that whatever chooses by
+So nothing makes an exit harder than an entry.
+
+Where a rule decided, the vote's probability is one, so that whatever chooses by
 :func:`~spy_assets.evaluation.backtest.choose_action` chooses the vote.
 """
 
@@ -27,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ConfigError, DataError, NonFiniteOutput
-from spy_assets.simulator.actions import ENTRIES, HOLD
+from spy_assets.simulator.actions import CLOSE, ENTRIES, HOLD
 
 Vector = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -137,12 +139,13 @@ class Ensemble:
         mixed = np.asarray(weight @ said, dtype=np.float64)
         mixed /= mixed.sum()
         best = np.flatnonzero(allowed & (mixed >= mixed[allowed].max() - _TIE))
-        proposed, tied = int(best[0]), len(best) > 1
+        proposed, tied = int(CLOSE if CLOSE in best else best[0]), len(best) > 1
         wanted = np.argmax(np.where(allowed, said, -1.0), axis=1)
         agreement = float(weight[wanted == proposed].sum())
         unsure = proposed in ENTRIES and agreement < self.agreement - _TIE
         if tied or unsure:
-            mixed = np.where(np.arange(len(mixed)) == HOLD, 1.0, 0.0)
+            decided = CLOSE if proposed == CLOSE else HOLD
+            mixed = np.where(np.arange(len(mixed)) == decided, 1.0, 0.0)
         possible = bool(allowed[list(ENTRIES)].any())
         return Vote(mixed, int(np.argmax(mixed)), proposed, agreement, tied, possible)
 

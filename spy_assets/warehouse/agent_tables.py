@@ -40,7 +40,7 @@ REWARD_MODELS: tuple[Column, ...] = (
 HYPERPARAMETERS: tuple[Column, ...] = (
     ("window_end", "DATE", "Session that the training window ends before: its partition."),
     ("algorithm", "VARCHAR", "ppo, a2c or dqn."),
-    ("trials", "BIGINT", "Configurations tried, pruned ones included: for the deflated Sharpe."),
+    ("trials", "BIGINT", "Configurations tried, the base and the pruned ones included."),
     ("complete", "BIGINT", "Trained to their end."),
     ("pruned", "BIGINT", "Given up early as worse than the median."),
     ("failed", "BIGINT", "Ended by an error, or with their process."),

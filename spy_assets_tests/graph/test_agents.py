@@ -9,11 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 
-from spy_assets.defs import account, agents, judging, learning
+from spy_assets.defs import account, agents, judging, learning, models
 from spy_assets.errors import DataError
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.models.outcomes.rollouts import Rollout, walk
@@ -27,7 +28,7 @@ from spy_assets.simulator.daily import DailySimulator
 from spy_assets.warehouse import Warehouse
 from spy_assets_tests.cli.ledgers import signal
 from spy_assets_tests.graph import snapshot
-from spy_assets_tests.graph.courts import CALLS, IDLE, Court
+from spy_assets_tests.graph.courts import CALLS, IDLE, Court, wants
 from spy_assets_tests.graph.worlds import write
 from spy_assets_tests.models.planted import net_of, undecided
 
@@ -91,8 +92,11 @@ def windows(court: Court, window: date) -> Any:
         return account.windows(lake, court.settings, window)
 
 
-def live(court: Court, window: date) -> Rollout:
-    """What the undecided policy did and earned up to a window's end, recorded in the ledger."""
+def live(court: Court, window: date, **changes: Any) -> Rollout:
+    """What the undecided policy did and earned up to a window's end, recorded in the ledger.
+
+    ``changes`` replaces columns of every outcome.
+    """
     path = windows(court, window).path
     rollout = walk(DailySimulator(path), net_of(undecided(0).tensors).probabilities, seed=1)
     signals, outcomes = [], []
@@ -109,7 +113,7 @@ def live(court: Court, window: date) -> Rollout:
         row = said.to_row() | {"structure": trade.structure}
         row |= {"state_vector": json.dumps(entry.observation.tolist())}
         signals.append(row | {"probabilities": json.dumps(allowed)})
-        outcomes.append(outcome_row(said, trade, source="sample"))
+        outcomes.append(outcome_row(said, trade, source="sample") | changes)
     write(court.settings, "ledger.signals", signals, at=decision_time(window))
     write(court.settings, "ledger.outcomes", outcomes, at=decision_time(window))
     return rollout
@@ -186,6 +190,29 @@ def test_without_a_lesson_nothing_is_registered(court: Court) -> None:
     assert runs_of(court).height == 1
 
 
+def test_outcomes_without_gain_leave_the_record_of_the_training(court: Court) -> None:
+    window = court.days[-1]
+    seat(court, window)
+    live(court, window, pnl=0.0, pnl_pct=0.0)
+    before = runs_of(court)
+    for _ in range(2):  # and the version can still be fine-tuned from
+        told = run(court, agents.outcome_finetune, window)
+        assert (told["version"], "leave version 1 as it is" in told["reason"]) == ("none", True)
+    assert runs_of(court).equals(before)
+
+
+def test_a_policy_that_never_enters_has_no_trade_to_like(court: Court) -> None:
+    window, tensors = court.days[-1], wants(IDLE)
+    tensors["action_net.bias"][IDLE] = 60.0
+    seat(court, window, tensors)
+    live(court, window)
+    answer(court, window, 5)
+    before = runs_of(court)
+    told = run(court, agents.preference_finetune, window, walks=1)
+    assert (told["version"], told["reason"][:10]) == ("none", "0 outcomes")
+    assert runs_of(court).equals(before)
+
+
 def test_without_a_trained_policy_the_run_fails_at_once(court: Court) -> None:
     made = court.make([agents.outcome_finetune], court.days[-1], raise_on_error=False)
     assert not made.success
@@ -212,7 +239,7 @@ def answer(court: Court, window: date, count: int) -> None:
 def test_answers_make_a_reward_and_the_reward_a_challenger(taught: Court) -> None:
     window = taught.days[-1]
     answer(taught, window, 20)
-    told = run(taught, agents.reward_model, window)
+    told = run(taught, agents.reward_model, window, l2=4.0)
     assert told["pairs"] == 20
     assert "%" in told["verdict"]
     (row,) = taught.rows("models.reward_models").iter_rows(named=True)
@@ -223,7 +250,8 @@ def test_answers_make_a_reward_and_the_reward_a_challenger(taught: Court) -> Non
     tuned = run(taught, agents.preference_finetune, window, walks=1)
     assert tuned["from_version"] == "1" != tuned["version"]
     kept = json.loads(version_row(taught, tuned["version"])["hyperparameters"])
-    assert (kept["finetuned_by"], kept["answers"]) == ("preferences", 20)
+    assert (kept["finetuned_by"], kept["answers"], kept["walks"]) == ("preferences", 20, 1)
+    assert kept["reward_l2"] == row["l2"] == 4.0
 
 
 def test_what_few_answers_say_is_told_as_such() -> None:
@@ -237,8 +265,6 @@ def test_what_few_answers_say_is_told_as_such() -> None:
 
 
 def test_members_are_weighed_before_they_are_judged(court: Court) -> None:
-    from spy_assets_tests.graph.courts import wants
-
     window = court.days[-1]
     for model, action in (("ppo_daily", IDLE), ("a2c_daily", CALLS), ("dqn_daily", IDLE)):
         seat(court, window, wants(action), model=model)
@@ -258,6 +284,29 @@ def test_one_member_is_no_ensemble(taught: Court) -> None:
     made = taught.make([agents.ensemble_weights], taught.days[-1], raise_on_error=False)
     (failure,) = [event for event in made.all_events if event.is_step_failure]
     assert "1 members are trained" in str(failure.event_specific_data.error)
+
+
+@pytest.mark.parametrize(
+    ("asset", "preset", "told"),
+    [
+        (models.ppo_daily, "dqn", "ppo_daily is trained by ppo, its configuration is of dqn"),
+        (agents.a2c_daily, "sample", "a2c_daily is trained by a2c, its configuration is of ppo"),
+        (agents.dqn_daily, "a2c", "dqn_daily is trained by dqn, its configuration is of a2c"),
+        (agents.regime_routing, "a2c", "ppo_REGIME is trained by ppo, its configuration is of a2c"),
+    ],
+)
+def test_a_model_is_trained_by_its_own_algorithm(
+    taught: Court, asset: Any, preset: str, told: str
+) -> None:
+    ops = {asset.op.name: {"config": {"preset": preset, "timesteps": 2048, "seeds": 1}}}
+    made = taught.make([asset], taught.days[-1], run_config={"ops": ops}, raise_on_error=False)
+    (failure,) = [event for event in made.all_events if event.is_step_failure]
+    assert told in str(failure.event_specific_data.error)
+
+
+def test_a_search_takes_nothing_from_an_earlier_one(taught: Court) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match="tuned"):
+        run(taught, agents.hyperparameters, taught.days[-1], tuned=True)
 
 
 @pytest.mark.slow

@@ -12,8 +12,16 @@ import torch
 from spy_assets.models.policy.agents import make_agent, packed, unpacked
 from spy_assets.models.policy.config import DQNConfig, preset
 from spy_assets.models.policy.dqn import MaskedDQN, ReplayMemory
+from spy_assets.models.policy.network import Network
 from spy_assets.models.policy.select import as_net, score
-from spy_assets.models.policy.train import Trading, TrainedPolicy, TrainingStopped, train_policy
+from spy_assets.models.policy.train import (
+    Trading,
+    TrainedPolicy,
+    TrainingStopped,
+    _Trainer,
+    train_policy,
+)
+from spy_assets.models.policy.undo import mark_learnt
 from spy_assets.models.policy.weights import exported
 from spy_assets_tests.models.markets import (
     earned,
@@ -151,3 +159,69 @@ def test_weights_of_an_agent_are_named_once() -> None:
     names = list(exported(make_agent(copies, config, 1).learned()))
     assert names[:2] == ["features_extractor.net.0.weight", "features_extractor.net.0.bias"]
     assert len(names) == 8
+
+
+@each_algorithm
+def test_an_update_that_is_interrupted_is_taken_back(
+    trained: dict[str, TrainedPolicy],
+    algorithm: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the midst of the third rollout, where some weights, or some of the memory, are new."""
+    steps, clip = iter(range({"ppo": 20, "a2c": 2, "dqn": 30}[algorithm])), Network.clip_gradients
+
+    def interrupted(self: Network, norm: float) -> None:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        clip(self, norm)
+
+    config = tiny_agent(algorithm, checkpoint_every=100)
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "clip_gradients", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_policy(random_market(), config, 42, checkpoint_dir=tmp_path)
+    again = train_policy(random_market(), config, 42, checkpoint_dir=tmp_path)
+    assert (again.resumed_at, again.policy_hash) == (256, trained[algorithm].policy_hash)
+
+
+@each_algorithm
+def test_state_is_made_where_it_is_written_only(
+    algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    config = tiny_agent(algorithm, checkpoint_every=2)
+    whole = _Trainer.state
+
+    def counted(self: _Trainer) -> dict[str, Any]:
+        made.append(self.done)
+        return whole(self)
+
+    monkeypatch.setattr(_Trainer, "state", counted)
+    train_policy(random_market(), config, 42, checkpoint_dir=tmp_path)
+    assert made == [2, 4]
+
+
+def test_what_the_first_step_of_an_optimizer_makes_is_taken_back() -> None:
+    layer = torch.nn.Linear(2, 1)
+    adam = torch.optim.Adam(layer.parameters())
+    before, undo = layer.weight.detach().clone(), mark_learnt(adam, layer)
+    layer(torch.ones(1, 2)).sum().backward()
+    adam.step()
+    assert not torch.equal(layer.weight, before)
+    undo()
+    assert torch.equal(layer.weight, before)
+    assert not adam.state
+
+
+def test_steps_are_taken_back_from_a_ring_that_is_full() -> None:
+    agent = make_dqn()
+    while agent.memory.steps < 2 * agent.memory.rows - 3:
+        agent._step()
+    before, undo = packed(agent.state()), agent.mark()
+    agent.rollout(lambda: False)
+    undo()
+    after = agent.state()
+    assert after["memory_steps"] == before["memory_steps"]
+    for name, values in after["memory"].items():
+        np.testing.assert_array_equal(values, before["memory"][name].numpy())

@@ -72,6 +72,13 @@ def test_a_tie_is_hold(other: int) -> None:
     assert vote.probabilities[HOLD] == 1.0
 
 
+def test_closing_wins_its_ties() -> None:
+    split = Ensemble({"x": says(a6=1.0), "y": says(a5=1.0)}, {"x": 0.5, "y": 0.5})
+    vote = split.vote(MIDDLE, OPEN)
+    assert (vote.action, vote.proposed, vote.tied, vote.abstained) == (CLOSE, CLOSE, True, False)
+    assert choose_action(vote.probabilities, OPEN) == CLOSE
+
+
 @given(seeds=st.lists(st.integers(0, 20), min_size=1, max_size=4, unique=True),
        allowed=st.lists(st.booleans(), min_size=7, max_size=7),
        agreement=st.floats(0, 1))  # fmt: skip

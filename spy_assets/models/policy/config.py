@@ -253,3 +253,21 @@ def preset(name: str, **changes: Any) -> AgentConfig:
         if key == name:
             return type(config)(**{**config.model_dump(), **changes})
     raise ConfigError(f"no preset {name!r}", hint=f"choose one of {', '.join(PRESETS)}")
+
+
+def require_algorithm(config: AgentConfig, algorithm: str, model: str) -> None:
+    """Refuse to train a registered model by another algorithm than its own.
+
+    Raises
+    ------
+    ConfigError
+        The configuration is of another algorithm.
+
+    >>> require_algorithm(preset("fast"), "ppo", "ppo_daily")
+    """
+    if config.algorithm != algorithm:
+        fitting = [name for name, known in PRESETS.items() if known.algorithm == algorithm]
+        raise ConfigError(
+            f"{model} is trained by {algorithm}, its configuration is of {config.algorithm}",
+            hint=f"choose a preset of {algorithm}: {', '.join(fitting)}",
+        )

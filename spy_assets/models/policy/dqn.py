@@ -25,6 +25,7 @@ from stable_baselines3.common.utils import set_random_seed
 from spy_assets.models.policy.config import DQNConfig
 from spy_assets.models.policy.kernels import double_q_targets, explore, q_loss
 from spy_assets.models.policy.network import Network, policy_arguments
+from spy_assets.models.policy.undo import Undo, mark_learnt
 
 
 class ReplayMemory:
@@ -73,6 +74,18 @@ class ReplayMemory:
         """The last ``count`` complete rows of one array, in order."""
         values: npt.NDArray[Any] = getattr(self, name)
         return values[np.arange(self.now - count, self.now) % self.rows]
+
+    def mark(self, count: int) -> Undo:
+        """Remember the rows that the next ``count`` steps write."""
+        steps, rows = self.steps, np.arange(self.now, self.now + count + 1) % self.rows
+        kept = [(values, values[rows]) for _, values in self.arrays()]
+
+        def undo() -> None:
+            self.steps = steps
+            for values, before in kept:
+                values[rows] = before
+
+        return undo
 
     def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         """All arrays by name."""
@@ -232,3 +245,16 @@ class MaskedDQN:
             saved = state["memory"][name]
             values[: len(saved)] = saved
         self.memory.steps = state["memory_steps"]
+
+    def mark(self) -> Undo:
+        """Remember what one rollout changes."""
+        learnt = mark_learnt(self.policy.optimizer, self.policy, self.target_policy)
+        memory = self.memory.mark(self.config.n_steps)
+        counted = (self.num_timesteps, self.updates)
+
+        def undo() -> None:
+            learnt()
+            memory()
+            self.num_timesteps, self.updates = counted
+
+        return undo

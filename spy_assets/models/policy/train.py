@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from spy_assets.features.contracts import ObservationContract
     from spy_assets.models.policy.agents import Agent
     from spy_assets.simulator.account_vec_env import AccountVecEnv
+    from spy_assets.models.policy.undo import Undo
     from spy_assets.simulator.vector_env import DailyVecEnv
 
 Progress = Callable[[float, str], None]
@@ -274,18 +275,17 @@ def train_task(
 
 
 def _run(trainer: _Trainer, store: CheckpointStore, config: AgentConfig, report: Progress) -> None:
-    state, written = trainer.state(), trainer.done
+    keeps, written = store.path is not None, trainer.done
     try:
         while trainer.done < config.rollouts:
             row = trainer.rollout()
-            state = trainer.state() if store.path is not None else state
-            if trainer.done % config.checkpoint_every == 0:
-                store.write(state)
+            if keeps and trainer.done % config.checkpoint_every == 0:
+                store.write(trainer.state())
                 written = trainer.done
             report(trainer.done / config.rollouts, trainer.describe(row))
     finally:  # also when the process is told to stop, whatever the way
-        if state["rollouts"] > written:
-            store.write(state)
+        if keeps and trainer.done > written:
+            store.write(trainer.state())
 
 
 @contextmanager
@@ -330,7 +330,18 @@ class _Trainer:
         return len(self.curve)
 
     def rollout(self) -> dict[str, float]:
-        """Collect one rollout and learn from it."""
+        """Collect one rollout and learn from it; one that is interrupted has never begun."""
+        undo = self._mark()
+        try:
+            row = self._figures()
+        except BaseException:
+            undo()
+            raise
+        self.curve.append(row)
+        return row
+
+    def _figures(self) -> dict[str, float]:
+        """One rollout's row of the curve."""
         figures = self.agent.rollout(self.stop)
         if figures is None:
             raise TrainingStopped(
@@ -343,8 +354,20 @@ class _Trainer:
         episodes = self._episode_rewards(rewards, starts)
         if episodes:
             row["episode_reward"] = float(np.mean(episodes))
-        self.curve.append(row | figures)
-        return self.curve[-1]
+        return row | figures
+
+    def _mark(self) -> Undo:
+        """Remember what one rollout changes, at a small part of what :meth:`state` costs."""
+        learnt, environments, running = self.agent.mark(), self.copies.state(), self.running.copy()
+        numbers = np.random.get_state()  # noqa: NPY002
+
+        def undo() -> None:
+            learnt()
+            self.copies.restore(environments)
+            self.running = running
+            np.random.set_state(numbers)  # noqa: NPY002
+
+        return undo
 
     def _episode_rewards(
         self, rewards: npt.NDArray[np.float32], starts: npt.NDArray[np.bool_]

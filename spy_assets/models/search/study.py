@@ -111,7 +111,11 @@ class SearchResult:
 
     @property
     def trials(self) -> int:
-        """Configurations tried, the base and the pruned ones included: for the deflated Sharpe."""
+        """Configurations tried, the base and the pruned ones included.
+
+        No judgement counts them: all were compared inside the training window, and sessions after it saw
+        only the best.
+        """
         return 1 + self.complete + self.pruned
 
     @property
