@@ -37,8 +37,8 @@ from spy_assets.simulator.market_path import MarketPath
 if TYPE_CHECKING:
     from spy_assets.features.contracts import ObservationContract
     from spy_assets.models.policy.agents import Agent
-    from spy_assets.simulator.account_vec_env import AccountVecEnv
     from spy_assets.models.policy.undo import Undo
+    from spy_assets.simulator.account_vec_env import AccountVecEnv
     from spy_assets.simulator.vector_env import DailyVecEnv
 
 Progress = Callable[[float, str], None]
