@@ -60,6 +60,10 @@ def spy(home: Path, *words: str, **settings: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+#: Of a training that is interrupted: some seconds, with a checkpoint every half.
+TIMESTEPS = 2_097_152
+
+
 def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
     """Wait until something happened while the process is alive."""
     end = time.monotonic() + PATIENCE_S
@@ -120,7 +124,7 @@ class Interrupted:
 def interrupted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     settings = world.copy(tmp_path_factory.mktemp("interrupted"))
     window = str(previous_session(LAST, 61))
-    knobs = SMALL_ENVIRONMENT | {"SPY_TRAIN__TIMESTEPS": "16384"}
+    knobs = SMALL_ENVIRONMENT | {"SPY_TRAIN__TIMESTEPS": str(TIMESTEPS)}
     knobs |= {"SPY_TRAIN__HOLDOUT_SESSIONS": "61"}
     folder = settings.root / "checkpoints" / "ppo_daily" / window
 
@@ -152,7 +156,7 @@ def test_the_next_runs_go_on_from_the_checkpoint(interrupted: Interrupted) -> No
     with open_instance(interrupted.settings) as instance:
         trainings = instance.get_runs(filters=dg.RunsFilter(job_name="train_daily"))[:3]
         steps = [continued_at(instance, run) for run in reversed(trainings)]
-    assert 0 == steps[0] < steps[1] < steps[2] < 16_384
+    assert 0 == steps[0] < steps[1] < steps[2] < TIMESTEPS
     statuses = [run.status for run in reversed(trainings)]
     assert statuses == [FAILED, FAILED, dg.DagsterRunStatus.SUCCESS]  # the killed one was closed
 
@@ -168,7 +172,7 @@ def continued_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
 def test_one_model_comes_of_it_and_all_signals_stay(interrupted: Interrupted, world: World) -> None:
     runs = read(interrupted.settings, "models.training_runs").sort("version")
     assert runs["version"].to_list() == ["1", "2"]
-    assert runs["timesteps"][1] == 16_384
+    assert runs["timesteps"][1] == TIMESTEPS
     ids = read(interrupted.settings, "ledger.signals")["signal_id"]
     assert set(ids) >= set(read(world.settings, "ledger.signals")["signal_id"])
     assert interrupted.summary["signal"]["session"] == str(LAST)
