@@ -132,7 +132,12 @@ def test_equal_to_the_reference_step_by_step(
         path = without(path, np.random.default_rng(seed).choice(60, 12, replace=False))
     config = DailyConfig(fill=fill, dte=dte, sizing=sizing)
     book = PathBook(path, PRESETS[costs], config)
-    run_beside(book, [0, 7, 20], seed, dtype=dtype, rules=rules, close_at_end=close_at_end)
+    simulators, batch = run_beside(
+        book, [0, 7, 20], seed, dtype=dtype, rules=rules, close_at_end=close_at_end
+    )
+    assert batch.index.tolist() == [simulator.index for simulator in simulators]
+    for simulator in simulators:
+        check_invariant(simulator.account)
 
 
 @given(
