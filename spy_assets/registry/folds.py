@@ -6,21 +6,25 @@ The runs of configurations are the trials: each is one look at the out-of-sample
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from spy_assets.registry.publish import (
+    PARENT_TAG,
+    RECORD_TAG,
+    dataset_of,
+    metrics_of,
+    params_of,
+    publish_seed,
+)
 from spy_assets.registry.records import SeedRun
 
 WALK_KIND: Final = "walk_forward"
 FOLD_KIND: Final = "walk_forward_fold"
 SEED_KIND: Final = "walk_forward_seed"
-RECORD_TAG: Final = "record_id"
-_PARENT: Final = "mlflow.parentRunId"
-#: MLflow's limits: metrics in one request, characters of a parameter.
-_BATCH: Final = 1_000
-_PARAM_LENGTH: Final = 6_000
+#: Runs that are asked for at once.
+_PAGE: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def publish_fold(client: Any, experiment_id: str, record: FoldRecord) -> str:
     """
     parent = _walk_run(client, experiment_id, record)
     for earlier in _found(client, experiment_id, record.record_id):
-        for nested in client.search_runs([experiment_id], f"tags.`{_PARENT}` = '{earlier}'"):
+        for nested in client.search_runs([experiment_id], f"tags.`{PARENT_TAG}` = '{earlier}'"):
             client.delete_run(nested.info.run_id)
         client.delete_run(earlier)
     run_id = _create(
@@ -109,18 +113,24 @@ def publish_fold(client: Any, experiment_id: str, record: FoldRecord) -> str:
         | {
             "kind": FOLD_KIND,
             RECORD_TAG: record.record_id,
-            _PARENT: parent,
+            PARENT_TAG: parent,
             "window": record.window,
             "dataset_digest": record.dataset_digest,
             "lake_snapshot": str(record.lake_snapshot),
             "dagster_run_id": record.dagster_run_id,
         },
     )
-    params = _params(dict(record.fold) | {"chosen_seed": record.chosen_seed})
-    client.log_batch(run_id, params=params, metrics=_metrics(record.metrics))
-    client.log_inputs(run_id, datasets=[_dataset(record)])
+    params = params_of(dict(record.fold) | {"chosen_seed": record.chosen_seed})
+    client.log_batch(run_id, params=params, metrics=metrics_of(record.metrics))
+    data = dataset_of(
+        f"{record.profile}.{record.window}",
+        digest=record.dataset_digest,
+        rows=record.dataset_rows,
+        snapshot=record.lake_snapshot,
+    )
+    client.log_inputs(run_id, datasets=[data])
     for seed in record.seeds:
-        _publish_seed(client, experiment_id, run_id, record, seed)
+        publish_seed(client, experiment_id, run_id, seed, record.tags() | {"kind": SEED_KIND})
     client.set_terminated(run_id)
     return run_id
 
@@ -133,7 +143,7 @@ def configurations(client: Any, experiment_id: str, symbol: str) -> set[str]:
         page = client.search_runs(
             [experiment_id],
             f"tags.kind = '{WALK_KIND}' AND tags.symbol = '{symbol}'",
-            max_results=_BATCH,
+            max_results=_PAGE,
             page_token=token,
         )
         found |= {run.data.tags["configuration"] for run in page}
@@ -152,7 +162,7 @@ def _walk_run(client: Any, experiment_id: str, record: FoldRecord) -> str:
         f"walk-forward {record.preset} {record.configuration}",
         record.tags() | {"kind": WALK_KIND, RECORD_TAG: record.walk_id},
     )
-    client.log_batch(run_id, params=_params(record.parameters))
+    client.log_batch(run_id, params=params_of(record.parameters))
     client.set_terminated(run_id)
     return run_id
 
@@ -164,48 +174,3 @@ def _found(client: Any, experiment_id: str, record_id: str) -> Iterator[str]:
 
 def _create(client: Any, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
     return str(client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id)
-
-
-def _publish_seed(
-    client: Any, experiment_id: str, parent: str, record: FoldRecord, run: SeedRun
-) -> None:
-    tags = {"kind": SEED_KIND, _PARENT: parent, "policy_hash": run.policy_hash}
-    run_id = _create(client, experiment_id, f"seed {run.seed}", record.tags() | tags)
-    client.log_batch(run_id, params=_params({"seed": run.seed}), metrics=_metrics(run.metrics))
-    points = [
-        point
-        for row in run.curve
-        for point in _metrics(
-            {name: value for name, value in row.items() if name != "timesteps"},
-            int(row["timesteps"]),
-        )
-    ]
-    for start in range(0, len(points), _BATCH):
-        client.log_batch(run_id, metrics=points[start : start + _BATCH])
-    client.set_terminated(run_id)
-
-
-def _params(values: Mapping[str, Any]) -> list[Any]:
-    from mlflow.entities import Param
-
-    return [Param(name, str(value)[:_PARAM_LENGTH]) for name, value in values.items()]
-
-
-def _metrics(values: Mapping[str, float], step: int = 0) -> list[Any]:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1_000)
-    return [Metric(name, float(value), now, step) for name, value in values.items()]
-
-
-def _dataset(record: FoldRecord) -> Any:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    data = Dataset(
-        name=f"{record.profile}.{record.window}",
-        digest=record.dataset_digest[:36],  # MLflow's column holds 36 characters
-        source_type="ducklake",
-        source=f'{{"lake_snapshot": {record.lake_snapshot}}}',
-        profile=f'{{"rows": {record.dataset_rows}, "sha256": "{record.dataset_digest}"}}',
-    )
-    return DatasetInput(data, [InputTag("mlflow.data.context", "training")])

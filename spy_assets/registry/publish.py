@@ -16,7 +16,9 @@ MODEL_NAME = "policy"
 WEIGHTS_FILE = "policy.npz"
 RECORD_TAG = "record_id"
 _SERVING = Path(__file__).with_name("serving.py")
-_BATCH = 1_000  # MLflow's limit of metrics in one request
+PARENT_TAG = "mlflow.parentRunId"
+MOST_METRICS = 1_000  # MLflow's limit in one request
+_PARAM_LENGTH = 6_000  # MLflow's limit of characters
 _ACTIONS_OF_DAILY = 7
 
 
@@ -37,10 +39,17 @@ def publish_runs(client: Any, experiment_id: str, record: TrainingRecord) -> tup
     parent = client.create_run(
         experiment_id, run_name=name, tags=_run_tags(record) | {"kind": "training"}
     ).info.run_id
-    client.log_batch(parent, params=_params(record), metrics=_metrics(record.metrics))
-    client.log_inputs(parent, datasets=[_dataset(record)])
+    client.log_batch(parent, params=_params(record), metrics=metrics_of(record.metrics))
+    data = dataset_of(
+        f"{record.profile}.{record.partition}",
+        digest=record.dataset_digest,
+        rows=record.dataset_rows,
+        snapshot=record.lake_snapshot,
+    )
+    client.log_inputs(parent, datasets=[data])
+    tags = _run_tags(record) | {"kind": "seed"}
     for seed_run in record.seeds:
-        _publish_seed(client, experiment_id, parent, record, seed_run)
+        publish_seed(client, experiment_id, parent, seed_run, tags)
     client.log_figure(parent, _learning_curve(record), "learning_curve.png")
     model = _log_model(parent, record)
     client.set_terminated(parent)
@@ -55,32 +64,41 @@ def _run_tags(record: TrainingRecord) -> dict[str, str]:
 
 
 def _params(record: TrainingRecord) -> list[Any]:
+    return params_of(
+        dict(record.hyperparameters)
+        | {
+            "chosen_seed": record.seed,
+            "train_start": record.train_start,
+            "train_end": record.train_end,
+        }
+    )
+
+
+def params_of(values: Mapping[str, Any]) -> list[Any]:
+    """MLflow's parameters, none longer than it takes."""
     from mlflow.entities import Param
 
-    values = dict(record.hyperparameters) | {
-        "chosen_seed": record.seed,
-        "train_start": record.train_start,
-        "train_end": record.train_end,
-    }
-    return [Param(key, str(value)) for key, value in values.items()]
+    return [Param(name, str(value)[:_PARAM_LENGTH]) for name, value in values.items()]
 
 
-def _metrics(values: Mapping[str, float], step: int = 0, at_ms: int | None = None) -> list[Any]:
+def metrics_of(values: Mapping[str, float], step: int = 0, at_ms: int | None = None) -> list[Any]:
+    """MLflow's metrics, all of one step and moment."""
     from mlflow.entities import Metric
 
     now = at_ms if at_ms is not None else int(time.time() * 1_000)
     return [Metric(key, float(value), now, step) for key, value in values.items()]
 
 
-def _dataset(record: TrainingRecord) -> Any:
+def dataset_of(name: str, *, digest: str, rows: int, snapshot: int) -> Any:
+    """The data that a training saw, as an input of its run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     data = Dataset(
-        name=f"{record.profile}.{record.partition}",
-        digest=record.dataset_digest[:36],  # MLflow's column holds 36 characters
+        name=name,
+        digest=digest[:36],  # MLflow's column holds 36 characters
         source_type="ducklake",
-        source=f'{{"lake_snapshot": {record.lake_snapshot}}}',
-        profile=f'{{"rows": {record.dataset_rows}, "sha256": "{record.dataset_digest}"}}',
+        source=f'{{"lake_snapshot": {snapshot}}}',
+        profile=f'{{"rows": {rows}, "sha256": "{digest}"}}',
     )
     return DatasetInput(data, [InputTag("mlflow.data.context", "training")])
 
@@ -89,24 +107,22 @@ def _curve_metrics(run: SeedRun) -> Iterator[Any]:
     now = int(time.time() * 1_000)
     for row in run.curve:
         values = {key: value for key, value in row.items() if key != "timesteps"}
-        yield from _metrics(values, int(row["timesteps"]), now)
+        yield from metrics_of(values, int(row["timesteps"]), now)
 
 
-def _publish_seed(
-    client: Any, experiment_id: str, parent: str, record: TrainingRecord, run: SeedRun
+def publish_seed(
+    client: Any, experiment_id: str, parent: str, run: SeedRun, tags: Mapping[str, str]
 ) -> None:
-    from mlflow.entities import Param
-
-    tags = _run_tags(record) | {"mlflow.parentRunId": parent, "kind": "seed"}
+    """Log one seed with its curve, nested in its training's run."""
     run_id = client.create_run(
         experiment_id,
         run_name=f"seed {run.seed}",
-        tags=tags | {"policy_hash": run.policy_hash},
+        tags={**tags, PARENT_TAG: parent, "policy_hash": run.policy_hash},
     ).info.run_id
-    client.log_batch(run_id, params=[Param("seed", str(run.seed))], metrics=_metrics(run.metrics))
+    client.log_batch(run_id, params=params_of({"seed": run.seed}), metrics=metrics_of(run.metrics))
     points = list(_curve_metrics(run))
-    for start in range(0, len(points), _BATCH):
-        client.log_batch(run_id, metrics=points[start : start + _BATCH])
+    for start in range(0, len(points), MOST_METRICS):
+        client.log_batch(run_id, metrics=points[start : start + MOST_METRICS])
     client.set_terminated(run_id)
 
 
