@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,8 +114,38 @@ class Decision:
     allowed: tuple[int, ...]
 
 
+class Walked:
+    """What the equity and the closed trades of a walk say, in whatever record they are kept.
+
+    ``equity`` are dollars, the capital and then the value at each close; ``trades`` have a ``pnl``.
+    """
+
+    equity: Floats
+    trades: tuple[Any, ...]
+
+    @cached_property
+    def daily(self) -> DailyStatistics:
+        """Statistics of daily equity."""
+        return daily_statistics(self.equity)
+
+    @cached_property
+    def trade_statistics(self) -> TradeStatistics:
+        """Statistics of closed trades."""
+        return trade_statistics(np.array([trade.pnl for trade in self.trades], dtype=np.float64))
+
+    @property
+    def daily_pnl(self) -> Floats:
+        """Change of equity in dollars, one number per session."""
+        return np.diff(self.equity)
+
+    @property
+    def returns(self) -> Floats:
+        """Daily returns as decimals, one number per session."""
+        return np.asarray(np.diff(self.equity) / np.maximum(self.equity[:-1], 1e-9))
+
+
 @dataclass(frozen=True, eq=False)
-class BacktestResult:
+class BacktestResult(Walked):
     """One strategy over one path. Dollars throughout.
 
     ``equity`` has one point more than ``sessions``: the capital first, then the value at each
@@ -136,26 +167,6 @@ class BacktestResult:
     def trade_count(self) -> int:
         """Closed trades of one run."""
         return round(len(self.trades) / self.runs)
-
-    @cached_property
-    def daily(self) -> DailyStatistics:
-        """Statistics of daily equity."""
-        return daily_statistics(self.equity)
-
-    @cached_property
-    def trade_statistics(self) -> TradeStatistics:
-        """Statistics of closed trades."""
-        return trade_statistics(np.array([trade.pnl for trade in self.trades], dtype=np.float64))
-
-    @property
-    def daily_pnl(self) -> Floats:
-        """Change of equity in dollars, one number per session."""
-        return np.diff(self.equity)
-
-    @property
-    def returns(self) -> Floats:
-        """Daily returns as decimals."""
-        return np.asarray(np.diff(self.equity) / np.maximum(self.equity[:-1], 1e-9))
 
 
 def run_policy(

@@ -19,29 +19,21 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import Final
-
-import numpy as np
 
 from spy_assets.errors import DataError
 from spy_assets.evaluation.backtest import (
     BacktestResult,
     EntryFilter,
     Venue,
+    Walked,
     greedy,
     run_policy,
 )
 from spy_assets.evaluation.baselines import run_baselines
 from spy_assets.evaluation.splits import Fold
-from spy_assets.evaluation.statistics import (
-    DailyStatistics,
-    Floats,
-    TradeStatistics,
-    daily_statistics,
-    trade_statistics,
-)
+from spy_assets.evaluation.statistics import Floats
 from spy_assets.models.policy.config import AgentConfig
 from spy_assets.models.policy.select import Candidate, Selection, Train, as_net, train_and_select
 from spy_assets.models.policy.train import Progress, Stop, Trading, path_digest, train_policy
@@ -94,7 +86,7 @@ class ClosedTrade:
 
 
 @dataclass(frozen=True, eq=False)
-class WindowRun:
+class WindowRun(Walked):
     """One strategy over the test of one fold.
 
     Attributes
@@ -129,26 +121,6 @@ class WindowRun:
     trade_count: int
     costs: float
     policy_hash: str = ""
-
-    @cached_property
-    def daily(self) -> DailyStatistics:
-        """Statistics of daily equity."""
-        return daily_statistics(self.equity)
-
-    @cached_property
-    def trade_statistics(self) -> TradeStatistics:
-        """Statistics of closed trades."""
-        return trade_statistics(np.array([trade.pnl for trade in self.trades], dtype=np.float64))
-
-    @property
-    def daily_pnl(self) -> Floats:
-        """Change of equity in dollars, one number per session."""
-        return np.diff(self.equity)
-
-    @property
-    def returns(self) -> Floats:
-        """Daily returns as decimals, one number per session."""
-        return np.asarray(np.diff(self.equity) / np.maximum(self.equity[:-1], 1e-9))
 
 
 @dataclass(frozen=True, eq=False)
