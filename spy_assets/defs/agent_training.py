@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from spy_assets.models.policy.inference import PolicyNet
     from spy_assets.models.policy.select import Selection
     from spy_assets.models.policy.windows import Windows
-    from spy_assets.registry import LoggedTraining, Registry, TrainingRecord
+    from spy_assets.registry import Registry, TrainingRecord
     from spy_assets.settings import Settings
     from spy_assets.simulator.market_path import MarketPath
-    from spy_assets.warehouse import Warehouse, WriteResult
+    from spy_assets.warehouse import Warehouse
 
 #: In a version's hyper-parameters: the version that it was fine-tuned from.
 FINETUNED_FROM = "finetuned_from"
@@ -126,35 +126,6 @@ def tuned_record(
 def _base_parameters(row: Mapping[str, Any]) -> dict[str, Any]:
     parameters: dict[str, Any] = json.loads(row["hyperparameters"])
     return parameters
-
-
-def register(
-    lake: Warehouse, spy: SpyResource, record: TrainingRecord
-) -> tuple[LoggedTraining, WriteResult | None]:
-    """Register a policy as challenger of its model, and record its run; spooled if MLflow is away."""
-    registry = spy.registry(record.model)
-    logged = registry.log_training(record)
-    if logged.version is None:
-        return logged, None
-    registry.set_alias("challenger", logged.version)
-    spec = TABLES["models.training_runs"]
-    row = judging.training_row(spy.settings, record, logged.version, logged.run_id)
-    return logged, lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
-
-
-def trained_record(
-    settings: Settings,
-    model: str,
-    partition: str,
-    cut: Windows,
-    selection: Selection,
-    config: AgentConfig,
-    snapshot: int,
-    run_id: str,
-) -> TrainingRecord:
-    """What a training of any model has to say to the registry."""
-    record = judging.training_record(settings, partition, cut, selection, config, snapshot, run_id)
-    return replace(record, model=model)
 
 
 def outcomes_digest(outcomes: Outcomes) -> str:

@@ -15,12 +15,18 @@ from spy_assets.defs import account, agent_training, judging, learning
 from spy_assets.defs.describe import (
     OWNERS,
     bar_plot,
-    line_plot,
     table,
     table_metadata,
     write_metadata,
 )
-from spy_assets.defs.models import CHAINS_OBSERVED, GROUP, TRAINING_POOL, ppo_daily
+from spy_assets.defs.models import (
+    CHAINS_OBSERVED,
+    GROUP,
+    TRAINING_POOL,
+    ppo_daily,
+    select,
+    training_metadata,
+)
 from spy_assets.defs.partitions import SESSIONS
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
@@ -28,9 +34,7 @@ from spy_assets.warehouse.tables import TABLES
 if TYPE_CHECKING:
     from spy_assets.models.outcomes.finetune import FinetuneConfig, FinetunedPolicy
     from spy_assets.models.policy.config import AgentConfig
-    from spy_assets.models.policy.select import Selection
     from spy_assets.models.policy.windows import Windows
-    from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse
 
 OBSERVED = [
@@ -156,34 +160,8 @@ def _final_failures() -> Iterator[None]:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def _select(
-    context: dg.AssetExecutionContext,
-    spy: SpyResource,
-    path: "MarketPath",
-    config: "AgentConfig",
-    model: str,
-) -> "Selection":
-    """Train all seeds; goes on from the checkpoint after a crash."""
-    from spy_assets.models.policy.select import train_and_select
-    from spy_assets.models.policy.stopping import stop_on_sigterm
-
-    with stop_on_sigterm() as stop:
-        return train_and_select(
-            path,
-            config,
-            trading=account.trading(spy.settings),
-            checkpoint_dir=spy.settings.root / "checkpoints" / model / context.partition_key,
-            progress=lambda done, text: context.log.info(f"progress {done:.3f} {model} {text}"),
-            stop=stop,
-        )
-
-
 def _session(context: dg.AssetExecutionContext) -> date:
     return date.fromisoformat(context.partition_key)
-
-
-def _windows(lake: "Warehouse", spy: SpyResource, session: date, snapshot: int) -> "Windows":
-    return account.windows(lake, spy.settings, session, snapshot=snapshot)
 
 
 def _train_member(
@@ -198,60 +176,33 @@ def _train_member(
         config = _config(run, algorithm, found)
         require_algorithm(config, algorithm, model)
         snapshot = lake.snapshot_id()
-        cut = _windows(lake, spy, session, snapshot)
-        selection = _select(context, spy, cut.training, config, model)
-        record = agent_training.trained_record(
-            spy.settings, model, context.partition_key, cut, selection, config, snapshot,
-            context.run.run_id,
+        cut = account.windows(lake, spy.settings, session, snapshot=snapshot)
+        selection = select(context, spy.settings, model, cut.training, config)
+        record = judging.training_record(
+            spy.settings, context.partition_key, cut, selection, config, snapshot,
+            context.run.run_id, model,
         )  # fmt: skip
-        logged, written = agent_training.register(lake, spy, record)
-    shown: dict[str, Any] = write_metadata(written) if written else {"spooled": str(logged.reason)}
-    return dg.MaterializeResult(
-        metadata=shown
-        | _seeds(selection)
-        | {
-            "version": logged.version or "none yet",
-            "policy_hash": record.policy_hash[:16],
-            "train_end": str(record.train_end),
-        }
+        logged, written = judging.register(lake, spy, record)
+    return dg.MaterializeResult(metadata=training_metadata(selection, record, logged, written))
+
+
+def _member(model: str, algorithm: str) -> dg.AssetsDefinition:
+    @_agent(
+        model,
+        f"Masked {algorithm} on the same window and account as the daily PPO: a member of the ensemble.",
+        deps=OBSERVED,
+        kinds={"pytorch", "mlflow", "python"},
     )
+    def member(
+        context: dg.AssetExecutionContext, spy: SpyResource, config: AgentRun
+    ) -> dg.MaterializeResult:
+        return _train_member(context, spy, config, model)
+
+    return member
 
 
-def _seeds(selection: "Selection") -> dict[str, Any]:
-    import polars as pl
-
-    rows = [{"seed": one.policy.seed, **one.metrics} for one in selection.candidates]
-    curve = pl.DataFrame([dict(row) for row in selection.chosen.policy.curve])
-    return {
-        "seeds": table(pl.DataFrame(rows)),
-        "learning_curve": line_plot(curve, "timesteps", ["step_reward"], "Mean reward per step"),
-    }
-
-
-@_agent(
-    "a2c_daily",
-    "Masked A2C on the same window and account as the daily PPO: a member of the ensemble.",
-    deps=OBSERVED,
-    kinds={"pytorch", "mlflow", "python"},
-)
-def a2c_daily(
-    context: dg.AssetExecutionContext, spy: SpyResource, config: AgentRun
-) -> dg.MaterializeResult:
-    """Train A2C."""
-    return _train_member(context, spy, config, "a2c_daily")
-
-
-@_agent(
-    "dqn_daily",
-    "Masked DQN on the same window and account as the daily PPO: a member of the ensemble.",
-    deps=OBSERVED,
-    kinds={"pytorch", "mlflow", "python"},
-)
-def dqn_daily(
-    context: dg.AssetExecutionContext, spy: SpyResource, config: AgentRun
-) -> dg.MaterializeResult:
-    """Train DQN."""
-    return _train_member(context, spy, config, "dqn_daily")
+a2c_daily = _member("a2c_daily", "A2C")
+dqn_daily = _member("dqn_daily", "DQN")
 
 
 @_agent(
@@ -270,7 +221,7 @@ def ensemble_weights(
     session, spec = _session(context), TABLES["models.ensemble_weights"]
     with spy.warehouse() as lake, _final_failures():
         members = agent_training.members_of(lake, spy, context.partition_key)
-        cut = _windows(lake, spy, session, lake.snapshot_id())
+        cut = account.windows(lake, spy.settings, session, snapshot=lake.snapshot_id())
         venue = account.venue(spy.settings, cut)
         found = agent_training.weigh(venue, members, session, spy.settings.source, config.agreement)
         rows = judging.frame(spec, found.rows)
@@ -318,7 +269,7 @@ def _finetuned(
     net = PolicyNet.from_weights(decode_weights(record.weights))
     venue = account.venue(spy.settings, cut)
     compared = agent_training.compare(venue, base.net.probabilities, net.probabilities)
-    logged, written = agent_training.register(lake, spy, record)
+    logged, written = judging.register(lake, spy, record)
     shown: dict[str, Any] = write_metadata(written) if written else {"spooled": str(logged.reason)}
     return dg.MaterializeResult(
         metadata=shown
@@ -361,7 +312,7 @@ def outcome_finetune(
 
     with spy.warehouse() as lake, _final_failures():
         snapshot = lake.snapshot_id()
-        cut = _windows(lake, spy, _session(context), snapshot)
+        cut = account.windows(lake, spy.settings, _session(context), snapshot=snapshot)
         base = agent_training.base_policy(lake, spy.registry(), context.partition_key)
         known = learning.realised_outcomes(lake, spy.settings, cut.train_end, cut.path.contract)
         if not len(known):
@@ -430,7 +381,7 @@ def preference_finetune(
 
     with spy.warehouse() as lake, _final_failures():
         snapshot = lake.snapshot_id()
-        cut = _windows(lake, spy, _session(context), snapshot)
+        cut = account.windows(lake, spy.settings, _session(context), snapshot=snapshot)
         base = agent_training.base_policy(lake, spy.registry(), context.partition_key)
         # Answers about later trades would have seen the validation window.
         pairs = learning.answered_pairs(lake, spy.settings, cut.train_end)
@@ -472,18 +423,18 @@ def regime_routing(
         own = _config(config, "sample", found)
         require_algorithm(own, "ppo", "ppo_REGIME")
         snapshot = lake.snapshot_id()
-        cut = _windows(lake, spy, session, snapshot)
+        cut = account.windows(lake, spy.settings, session, snapshot=snapshot)
         routed = agent_training.route(
             spy.settings, cut, own,
-            lambda path, name: _select(context, spy, path, own, f"ppo_{name}"),
+            lambda path, name: select(context, spy.settings, f"ppo_{name}", path, own),
         )  # fmt: skip
         versions = {}
         for regime, selection in routed.selections.items():
-            record = agent_training.trained_record(
-                spy.settings, f"ppo_{regime}", context.partition_key, cut, selection, own, snapshot,
-                context.run.run_id,
+            record = judging.training_record(
+                spy.settings, context.partition_key, cut, selection, own, snapshot,
+                context.run.run_id, f"ppo_{regime}",
             )  # fmt: skip
-            logged, _ = agent_training.register(lake, spy, record)
+            logged, _ = judging.register(lake, spy, record)
             versions[regime] = logged.version or "spooled"
         row = agent_training.routing_row(spy.settings, session, routed, versions, snapshot)
         result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
@@ -521,7 +472,7 @@ def hyperparameters(
     base, plan = _config(config, "sample"), SearchPlan(trials=config.trials, seed=config.seed)
     with spy.warehouse() as lake, _final_failures(), stop_on_sigterm() as stop:
         snapshot = lake.snapshot_id()
-        path = _windows(lake, spy, session, snapshot).training
+        path = account.windows(lake, spy.settings, session, snapshot=snapshot).training
         found = search(
             path, base, plan, spy.settings.root / "searches",
             trading=account.trading(spy.settings), stop=stop,

@@ -23,6 +23,7 @@ from spy_assets.warehouse.tables import TABLES, TableSpec
 if TYPE_CHECKING:
     import polars as pl
 
+    from spy_assets.defs.resources import SpyResource
     from spy_assets.evaluation.backtest import BacktestResult, Venue
     from spy_assets.evaluation.gate import GateVerdict
     from spy_assets.models.policy.config import AgentConfig
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from spy_assets.registry import LoggedTraining, Registry, TrainingRecord
     from spy_assets.settings import Settings
     from spy_assets.signals.champion import Champion
-    from spy_assets.warehouse import Warehouse
+    from spy_assets.warehouse import Warehouse, WriteResult
 
 MODEL = "ppo_daily"
 #: `spy run` tries a new window at most this often, as the weekly schedule does.
@@ -74,6 +75,7 @@ def training_record(
     ppo: AgentConfig,
     lake_snapshot: int,
     run_id: str,
+    model: str = MODEL,
 ) -> TrainingRecord:
     """Everything that a training has to say to the registry."""
     from spy_assets.models.policy.train import path_digest
@@ -84,7 +86,7 @@ def training_record(
     policy, contract = chosen.policy, cut.path.contract
     return TrainingRecord(
         profile=settings.profile_name,
-        model=MODEL,
+        model=model,
         partition=partition,
         policy_hash=policy.policy_hash,
         seed=policy.seed,
@@ -106,6 +108,20 @@ def training_record(
             for one in selection.candidates
         ],
     )
+
+
+def register(
+    lake: Warehouse, spy: SpyResource, record: TrainingRecord
+) -> tuple[LoggedTraining, WriteResult | None]:
+    """Register a policy as challenger of its model, and record its run; spooled if MLflow is away."""
+    registry = spy.registry(record.model)
+    logged = registry.log_training(record)
+    if logged.version is None:
+        return logged, None
+    registry.set_alias("challenger", logged.version)
+    spec = TABLES["models.training_runs"]
+    row = training_row(spy.settings, record, logged.version, logged.run_id)
+    return logged, lake.write(spec, frame(spec, [row]), ingested_at=spy.utc_now())
 
 
 def training_row(

@@ -5,7 +5,8 @@ known at that session's decision time, and may speak for later ones only.
 """
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from spy_assets.models.policy.select import Selection, Train
     from spy_assets.models.policy.train import TrainedPolicy
     from spy_assets.models.policy.windows import Windows
+    from spy_assets.registry import LoggedTraining, TrainingRecord
     from spy_assets.settings import Settings
     from spy_assets.simulator.market_path import MarketPath
-    from spy_assets.warehouse import Warehouse
+    from spy_assets.warehouse import Warehouse, WriteResult
 
 GROUP = "models"
 TRAINING_POOL = "training"
@@ -117,34 +119,20 @@ def ppo_daily(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
 ) -> dg.MaterializeResult:
     """Train on the window that ends with the partition's session, register, and record the run."""
-    settings, registry = spy.settings, spy.registry()
-    ppo = _ppo_config(spy, config)
+    settings, ppo = spy.settings, _ppo_config(spy, config)
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
         session = date.fromisoformat(context.partition_key)
         cut = _windows(lake, settings, session, snapshot)
         started = time.perf_counter()
-        selection = _select(context, settings, cut.training, ppo, config.memory_limit_mb)
+        selection = select(context, settings, MODEL, cut.training, ppo, config.memory_limit_mb)
         seconds = time.perf_counter() - started
         record = judging.training_record(
             settings, context.partition_key, cut, selection, ppo, snapshot, context.run.run_id
         )
-        logged = registry.log_training(record)
-        metadata = _training_metadata(selection) | pace(selection, seconds)
-        if logged.version is None:
-            return dg.MaterializeResult(metadata=metadata | {"spooled": str(logged.reason)})
-        registry.set_alias("challenger", logged.version)
-        row = judging.training_row(settings, record, logged.version, logged.run_id)
-        spec = TABLES["models.training_runs"]
-        result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
+        logged, written = judging.register(lake, spy, record)
     return dg.MaterializeResult(
-        metadata=metadata
-        | write_metadata(result)
-        | {
-            "version": logged.version,
-            "policy_hash": record.policy_hash[:16],
-            "train_end": str(record.train_end),
-        }
+        metadata=training_metadata(selection, record, logged, written) | pace(selection, seconds)
     )
 
 
@@ -165,31 +153,49 @@ def _windows(lake: "Warehouse", settings: "Settings", session: date, snapshot: i
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def _select(
+def select(
     context: dg.AssetExecutionContext,
     settings: "Settings",
+    model: str,
     path: "MarketPath",
-    ppo: "AgentConfig",
-    memory_limit_mb: int,
+    config: "AgentConfig",
+    memory_limit_mb: int = 0,
 ) -> "Selection":
-    """Train all seeds; a training that is stopped or out of memory fails this run, without retry."""
-    from spy_assets.models.policy.isolation import WorkerFailed
+    """Train all seeds of a model, and choose; goes on from the checkpoint after a crash."""
     from spy_assets.models.policy.select import train_and_select
+
+    with training(context, memory_limit_mb, f"{model} ") as ways:
+        return train_and_select(
+            path,
+            config,
+            trading=account.trading(settings),
+            checkpoint_dir=settings.root / "checkpoints" / model / context.partition_key,
+            **ways,
+        )
+
+
+@contextmanager
+def training(
+    context: dg.AssetExecutionContext, memory_limit_mb: int, label: str = ""
+) -> Iterator[dict[str, Any]]:
+    """How an asset trains: what to tell of the progress, when to stop, and in which process.
+
+    A training that is stopped or out of memory fails the run, without a retry.
+    """
+    from spy_assets.models.policy.isolation import WorkerFailed
     from spy_assets.models.policy.stopping import stop_on_sigterm
     from spy_assets.models.policy.train import TrainingStopped, train_policy
 
     alone = memory_limit_mb > 0  # then SIGTERM ends this process, and the other one with it
     try:
         with nullcontext(lambda: False) if alone else stop_on_sigterm() as stop:
-            return train_and_select(
-                path,
-                ppo,
-                trading=account.trading(settings),
-                checkpoint_dir=settings.root / "checkpoints" / MODEL / context.partition_key,
-                progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
-                stop=stop,
-                train=isolated(memory_limit_mb) if alone else train_policy,
-            )
+            yield {
+                "progress": lambda done, text: context.log.info(
+                    f"progress {done:.3f} {label}{text}"
+                ),
+                "stop": stop,
+                "train": isolated(memory_limit_mb) if alone else train_policy,
+            }
     except (TrainingStopped, WorkerFailed) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
@@ -209,7 +215,13 @@ def isolated(memory_limit_mb: int) -> "Train":
     return train
 
 
-def _training_metadata(selection: "Selection") -> dict[str, Any]:
+def training_metadata(
+    selection: "Selection",
+    record: "TrainingRecord",
+    logged: "LoggedTraining",
+    written: "WriteResult | None",
+) -> dict[str, Any]:
+    """What the page of a trained model shows: the version, every seed, and the learning curve."""
     import polars as pl
 
     chosen = selection.chosen
@@ -219,7 +231,10 @@ def _training_metadata(selection: "Selection") -> dict[str, Any]:
         "seeds": table(seeds),
         "chosen_seed": chosen.policy.seed,
         "learning_curve": line_plot(curve, "timesteps", ["step_reward"], "Mean reward per step"),
-    }
+        "policy_hash": record.policy_hash[:16],
+        "train_end": str(record.train_end),
+        "version": logged.version or "none yet",
+    } | ({"spooled": str(logged.reason)} if written is None else write_metadata(written))
 
 
 @dg.asset(

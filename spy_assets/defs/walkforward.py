@@ -8,7 +8,6 @@ what came of it. `spy run` leaves both assets alone; `spy walkforward` and the U
 import json
 import shutil
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from spy_assets.defs.describe import (
     table_metadata,
     write_metadata,
 )
-from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, isolated, pace
+from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, pace, training
 from spy_assets.defs.partitions import OBSERVES_CHAINS, WINDOWS
 from spy_assets.defs.resources import SpyResource
 
@@ -155,14 +154,10 @@ def _walk(
     """Run the fold; one that is stopped, out of memory or short of history fails without a retry."""
     from spy_assets.errors import ConfigError, DataError
     from spy_assets.evaluation.walk_forward import run_fold
-    from spy_assets.models.policy.isolation import WorkerFailed
-    from spy_assets.models.policy.stopping import stop_on_sigterm
-    from spy_assets.models.policy.train import TrainingStopped, train_policy
 
-    alone = memory_limit_mb > 0  # then SIGTERM ends this process, and the other one with it
     try:
         known, path = _markets(lake, settings, fold, snapshot)
-        with nullcontext(lambda: False) if alone else stop_on_sigterm() as stop:
+        with training(context, memory_limit_mb) as ways:
             return run_fold(
                 path,
                 fold,
@@ -173,11 +168,9 @@ def _walk(
                 min_confidence=settings.risk.min_confidence,
                 regimes=walking.regimes(lake, settings, fold.test_last, snapshot),
                 checkpoint_dir=_checkpoints(settings, fold),
-                progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
-                stop=stop,
-                train=isolated(memory_limit_mb) if alone else train_policy,
+                **ways,
             )
-    except (TrainingStopped, WorkerFailed, ConfigError, DataError) as error:
+    except (ConfigError, DataError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
