@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from spy_assets.defs import account, judging
 from spy_assets.errors import DataError, ModelFileMismatch
 from spy_assets.sessions import decision_time
@@ -130,6 +128,8 @@ def _base_parameters(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def outcomes_digest(outcomes: Outcomes) -> str:
     """SHA-256 over what was learnt from: ids, observations, actions and gains."""
+    import numpy as np
+
     digest = hashlib.sha256(",".join(outcomes.ids).encode())
     for values in (outcomes.observation, outcomes.gain, outcomes.action.astype(np.float64)):
         digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())

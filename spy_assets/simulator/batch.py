@@ -195,11 +195,6 @@ class BatchedAccounts:
         return np.array(self._accounts["realized"])
 
     @property
-    def trade_counts(self) -> npt.NDArray[np.int32]:
-        """Closed trades of each account's episode."""
-        return np.array(self._accounts["trades"])
-
-    @property
     def invalid_actions(self) -> npt.NDArray[np.int32]:
         """Actions outside the mask in each account's episode."""
         return np.array(self._accounts["invalid"])

@@ -10,7 +10,6 @@ for a leg that is sold. Of two that are equally near it is the higher strike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal
@@ -264,7 +263,3 @@ class ChainStrategy:
     @staticmethod
     def _is_ready(rule: LegRule, done: list[int]) -> bool:
         return rule.how != "leg" or rule.other in done
-
-
-#: Gives the leg rules of a structure.
-LegsOf = Callable[[str], tuple[LegRule, ...]]

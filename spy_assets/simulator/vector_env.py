@@ -10,7 +10,6 @@ stable-baselines3 brings torch with it, so this module is imported only where ag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -116,6 +115,3 @@ class MultiSymbolVecEnv(DailyVecEnv):
     **options
         As for :class:`DailyVecEnv`.
     """
-
-    def __init__(self, books: Sequence[PathBook], n_envs: int, **options: Any) -> None:
-        super().__init__(books, n_envs, **options)
