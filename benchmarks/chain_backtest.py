@@ -87,7 +87,7 @@ def peer_figures(
         return [], f"Without optopsy: {lacking}."
     file = folder / "year.npz"
     optopsy_peer.write_rows(rows, file)
-    own_python = optopsy_peer.environment_python(Path(arguments.peer_venv), python)
+    own_python = optopsy_peer.optopsy_python(Path(arguments.peer_venv), python)
     told = optopsy_peer.measure(own_python, file, arguments.rounds)
     seconds = statistics.median(told["seconds"])
     return [

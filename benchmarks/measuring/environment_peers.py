@@ -7,16 +7,13 @@ what it depends on. Each is spoken to through a pipe.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
 
-from measuring.vollib_peer import ONE_THREAD
+from measuring.peers import Worker, add_peer_option, environment_python
 
 #: Commands of pip, one after the other.
 PINS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -35,32 +32,10 @@ VARIABLE = "ENVIRONMENT_VENV"
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--peer-venv",
-        type=Path,
-        default=os.environ.get(VARIABLE),
-        help=f"folder of the other libraries' environments, made if missing (or {VARIABLE})",
-    )
+    add_peer_option(parser, VARIABLE, "the other libraries' environments")
 
 
-def environment_python(directory: Path, library: str) -> Path:
-    """The Python of a peer's environment, which is made and filled if it is missing.
-
-    Raises
-    ------
-    subprocess.CalledProcessError
-        If the packages cannot be installed.
-    """
-    python = directory / library / "bin" / "python"
-    if not python.exists():
-        print(f"making {directory / library} with {' '.join(PINS[library][0])}")
-        subprocess.run([sys.executable, "-m", "venv", directory / library], check=True)
-        for wanted in PINS[library]:
-            subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
-    return python
-
-
-class Peer:
+class Peer(Worker):
     """A process with one of the libraries; :meth:`rate` gives the steps per processor second of a turn.
 
     Parameters
@@ -79,36 +54,13 @@ class Peer:
         self._files = tempfile.TemporaryDirectory()
         prices = Path(self._files.name) / "closes.npy"
         np.save(prices, closes)
-        worker = Path(__file__).with_name("environment_worker.py")
-        self._process = subprocess.Popen(
-            [environment_python(directory, library), worker, library, prices, str(seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, **ONE_THREAD},
-        )
-
-    def __enter__(self) -> Peer:
-        return self
+        python = environment_python(directory / library, PINS[library])
+        super().__init__(python, "environment_worker.py", library, prices, str(seconds), quiet=True)
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()
+        super().__exit__()
         self._files.cleanup()
 
     def rate(self) -> float:
-        """Steps per processor second.
-
-        Raises
-        ------
-        RuntimeError
-            If the process has ended.
-        """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the peer ended with {self._process.wait()}")
-        return float(answer)
+        """Steps per processor second; an error as :meth:`ask`."""
+        return self.ask("")

@@ -6,22 +6,15 @@ steps are on the clock, and the resets between episodes, which go over all price
 """
 
 import contextlib
-import importlib.util
 import sys
 import time
-import types
 import warnings
-from pathlib import Path
 
 import numpy as np
 
 warnings.filterwarnings("ignore")
 #: Drawn once; longer runs take them again.
 ACTIONS = 4096
-#: As in FinRL's configuration.
-INDICATORS = (
-    "macd", "boll_ub", "boll_lb", "rsi_30", "cci_30", "dx_30", "close_30_sma", "close_60_sma",
-)  # fmt: skip
 DATES = "1996-01-02"
 
 
@@ -56,48 +49,11 @@ def gym_trading_env(closes, chance):
 
 
 def finrl(closes, chance):
-    """``StockTradingEnv`` of one stock with the eight indicators of its configuration."""
-    import pandas as pd
+    """One stock, with indicators by chance."""
+    from finrl_market import environment
 
-    frame = pd.DataFrame({"close": closes, "tic": "SPY"})
-    frame["date"] = pd.date_range(DATES, periods=len(closes), freq="B").astype(str)
-    for name in INDICATORS:
-        frame[name] = chance.random(len(closes))
-    environment = _stock_trading_env()(
-        df=frame,
-        stock_dim=1,
-        hmax=100,
-        initial_amount=1_000_000,
-        num_stock_shares=[0],
-        buy_cost_pct=[0.001],
-        sell_cost_pct=[0.001],
-        reward_scaling=1e-4,
-        state_space=3 + len(INDICATORS),
-        action_space=1,
-        tech_indicator_list=list(INDICATORS),
-        print_verbosity=10**9,
-    )
-    return environment, list(chance.uniform(-1.0, 1.0, (ACTIONS, 1)).astype(np.float32))
-
-
-def _stock_trading_env():
-    """The class out of its file: the package's own import wants brokers, Ray and torch.
-
-    Of stable-baselines3 the file takes one name, for a method that is not called here.
-    """
-    for name in (
-        "stable_baselines3",
-        "stable_baselines3.common",
-        "stable_baselines3.common.vec_env",
-    ):
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules[name].DummyVecEnv = None
-    package = importlib.util.find_spec("finrl").submodule_search_locations[0]
-    path = Path(package) / "meta" / "env_stock_trading" / "env_stocktrading.py"
-    spec = importlib.util.spec_from_file_location("env_stocktrading", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.StockTradingEnv
+    made = environment(closes, lambda: chance.random(len(closes)), DATES)
+    return made, list(chance.uniform(-1.0, 1.0, (ACTIONS, 1)).astype(np.float32))
 
 
 PEERS = {"gym-anytrading": gym_anytrading, "gym-trading-env": gym_trading_env, "finrl": finrl}

@@ -16,18 +16,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from measuring.peers import ONE_THREAD, add_peer_option, environment_python
+
 PIN = "optopsy==2.3.0"
 VARIABLE = "OPTOPSY_VENV"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--peer-venv",
-        type=Path,
-        default=os.environ.get(VARIABLE),
-        help=f"folder of optopsy's environment, made if missing (or {VARIABLE})",
-    )
+    add_peer_option(parser, VARIABLE, "optopsy's environment")
     parser.add_argument(
         "--peer-python", type=Path, help="a Python of 3.12 or later; else one is looked for"
     )
@@ -44,20 +40,9 @@ def newer_python() -> Path | None:
     return None
 
 
-def environment_python(directory: Path, python: Path) -> Path:
-    """The Python of optopsy's environment, which is made and filled if it is missing.
-
-    Raises
-    ------
-    subprocess.CalledProcessError
-        If the package cannot be installed.
-    """
-    own = directory / "bin" / "python"
-    if not own.exists():
-        print(f"making {directory} with {PIN}")
-        subprocess.run([python, "-m", "venv", directory], check=True)
-        subprocess.run([own, "-m", "pip", "install", "-q", PIN], check=True)
-    return own
+def optopsy_python(directory: Path, python: Path) -> Path:
+    """The Python of optopsy's environment, which is made and filled if it is missing."""
+    return environment_python(directory, [[PIN]], python)
 
 
 def write_rows(rows: pl.DataFrame, path: Path) -> None:

@@ -7,9 +7,6 @@ vollib overwrites; so each lives in its own virtual environment and is spoken to
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from argparse import ArgumentParser
@@ -18,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from measuring.peers import Worker, add_peer_option, environment_python
 from spy_assets.options.black_scholes import AllGreeks, all_greeks
 
 PINS = {
@@ -30,7 +28,6 @@ PINS = {
     "loop": ("vollib==1.0.11",),
 }
 VARIABLE = "VOLLIB_VENV"
-ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 Chain = dict[str, np.ndarray]
 
 
@@ -84,69 +81,29 @@ def seconds_of(work: Callable[[], object], times: int) -> float:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--peer-venv",
-        type=Path,
-        default=os.environ.get(VARIABLE),
-        help=f"folder of the vollib libraries' environments, made if missing (or {VARIABLE})",
-    )
+    add_peer_option(parser, VARIABLE, "the vollib libraries' environments")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
 
 
-def environment_python(directory: Path, library: str) -> Path:
-    """The Python of a peer's environment, which is made and filled if it is missing.
-
-    Raises
-    ------
-    subprocess.CalledProcessError
-        If the packages cannot be installed.
-    """
-    python = directory / library / "bin" / "python"
-    if not python.exists():
-        print(f"making {directory / library} with {', '.join(PINS[library])}")
-        subprocess.run([sys.executable, "-m", "venv", directory / library], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *PINS[library]], check=True)
-    return python
-
-
-class Peer:
+class Peer(Worker):
     """A process with one of the libraries; :meth:`run` gives the processor seconds of one job."""
 
     def __init__(self, directory: Path, library: str) -> None:
         self._files = tempfile.TemporaryDirectory()
         self._chains: dict[int, Path] = {}
-        self._process = subprocess.Popen(
-            [environment_python(directory, library), Path(__file__).with_name("vollib_worker.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **ONE_THREAD},
-        )
-
-    def __enter__(self) -> Peer:
-        return self
+        python = environment_python(directory / library, [PINS[library]])
+        super().__init__(python, "vollib_worker.py")
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()
+        super().__exit__()
         self._files.cleanup()
 
     def run(self, job: str, c: Chain, times: int) -> float:
         """Processor seconds of one run of ``iv``, ``loop`` or ``greeks``, from ``times`` of them.
 
-        Raises
-        ------
-        RuntimeError
-            If the process has ended.
+        An error as :meth:`ask`.
         """
         if id(c) not in self._chains:
             self._chains[id(c)] = Path(self._files.name) / f"{len(self._chains)}.npz"
             np.savez(self._chains[id(c)], **c)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        request = [job, str(self._chains[id(c)]), times]
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the peer ended with {self._process.wait()} at {job!r}")
-        return float(answer)
+        return self.ask(json.dumps([job, str(self._chains[id(c)]), times]))
