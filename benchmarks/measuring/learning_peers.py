@@ -40,5 +40,5 @@ class Learner(Worker):
         super().__init__(learner_python(directory / peer, peer), WORKERS[peer], *arguments)
 
     def seconds(self, amount: int) -> float:
-        """Processor seconds of learning ``amount``: steps, or rollouts for JAX. Errors as :meth:`ask`."""
+        """Processor seconds of learning ``amount``: steps, rollouts for JAX. Errors as :meth:`ask`."""
         return self.ask(str(amount))

@@ -34,7 +34,7 @@ from spy_assets.evaluation.breakdown import GroupProfit, breakdown
 from spy_assets.evaluation.splits import Fold, SessionWindows
 from spy_assets.evaluation.statistics import Floats
 from spy_assets.evaluation.trade_metrics import TradeMetrics, trade_metrics
-from spy_assets.evaluation.walk_forward import NO_SEED, POLICY, ClosedTrade, WindowRun
+from spy_assets.evaluation.walk_forward import POLICY, WindowRun, window_run
 from spy_assets.evaluation.walk_forward_summary import (
     WalkForwardSummary,
     summarise,
@@ -42,7 +42,13 @@ from spy_assets.evaluation.walk_forward_summary import (
 )
 from spy_assets.features.contracts import INTRADAY_8_V1
 from spy_assets.models.policy.config import AgentConfig
-from spy_assets.models.policy.select import Candidate, Selection, as_net
+from spy_assets.models.policy.select import (
+    Candidate,
+    Selection,
+    as_net,
+    best_of_seeds,
+    head_and_tail,
+)
 from spy_assets.models.policy.short_premium import (
     ShortPremiumTask,
     ShortPremiumTrading,
@@ -279,16 +285,9 @@ def split_sessions(window: IntradayPath, config: AgentConfig) -> tuple[IntradayP
     ConfigError
         Less than one episode is left to train on.
     """
-    count = len(window.sessions)
-    tail = max(2, round(count * config.validation_fraction))
-    head = count - tail - max(LEAST_PURGE, config.validation_purge)
-    if head < config.episode_length:
-        raise ConfigError(
-            f"{count} sessions - {tail} of validation - {config.validation_purge} of purge = "
-            f"{head} to train on, an episode has {config.episode_length}",
-            hint="train on a longer window or with a smaller episode_length",
-        )
-    return window.window(0, head), window.window(count - tail, count)
+    count, purge = len(window.sessions), max(LEAST_PURGE, config.validation_purge)
+    head, tail = head_and_tail(count, config, purge)
+    return window.window(0, head), window.window(tail, count)
 
 
 Train = Callable[..., TrainedPolicy]
@@ -315,17 +314,19 @@ def train_seeds(
     """
     head, tail = split_sessions(window, config)
     task = ShortPremiumTask((head,), trading)
-    candidates = []
-    for seed in config.seeds:
-        policy = train(
-            task, config, seed, checkpoint_dir=checkpoint_dir, progress=progress, stop=stop
-        )
+    how = {"checkpoint_dir": checkpoint_dir, "stop": stop}
+
+    def judge(policy: TrainedPolicy) -> Candidate:
         run = walk_sessions(tail, policy_act(policy, config.activation), trading)
-        wins = sum(trade.pnl > 0 for trade in run.trades)
-        count = len(run.trades)
-        candidates.append(Candidate(policy, run.net_pnl, count, wins / count if count else 0.0))
-    chosen = max(candidates, key=lambda candidate: candidate.net_pnl)
-    return Selection(tuple(candidates), chosen, len(head.sessions), len(tail.sessions))
+        return Candidate.of(policy, run.net_pnl, run.trades)
+
+    return best_of_seeds(
+        config,
+        lambda seed, told: train(task, config, seed, progress=told, **how),
+        judge,
+        (len(head.sessions), len(tail.sessions)),
+        progress,
+    )
 
 
 def run_intraday_fold(
@@ -362,34 +363,12 @@ def run_intraday_fold(
     chosen = walked[selection.candidates.index(selection.chosen)]
     baselines = run_intraday_baselines(test, trading, chosen)
     runs = [
-        _window_run(fold, test, run, one, one is selection.chosen)
+        window_run(fold, run, test.sessions, candidate=one, selected=one is selection.chosen)
         for one, run in zip(selection.candidates, walked, strict=True)
     ]
-    runs += [_window_run(fold, test, run) for run in baselines]
+    runs += [window_run(fold, run, test.sessions) for run in baselines]
     trades = {run.name: run.trades for run in (chosen, *baselines)}
     return IntradayFold(fold, selection, tuple(runs), trades, intraday_digest(window))
-
-
-def _window_run(
-    fold: Fold,
-    test: IntradayPath,
-    run: SessionRun,
-    candidate: Candidate | None = None,
-    selected: bool = True,
-) -> WindowRun:
-    kept = run.trades if run.runs == 1 else ()
-    return WindowRun(
-        fold=fold,
-        strategy=run.name,
-        seed=NO_SEED if candidate is None else candidate.policy.seed,
-        selected=selected,
-        sessions=test.sessions,
-        equity=run.equity,
-        trades=tuple(ClosedTrade.of(trade, {}) for trade in kept),
-        trade_count=round(len(run.trades) / run.runs),
-        costs=run.costs,
-        policy_hash="" if candidate is None else candidate.policy.policy_hash,
-    )
 
 
 # ---------------------------------------------------------------- all folds

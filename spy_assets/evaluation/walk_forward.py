@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from spy_assets.errors import DataError
 from spy_assets.evaluation.backtest import (
@@ -261,30 +262,63 @@ def run_fold(
     chosen = next(result for candidate, result in walked if candidate is selection.chosen)
     known = regimes or {}
     policies = [
-        _window_run(fold, result, known, candidate, candidate is selection.chosen)
+        window_run(fold, result, result.sessions, known, candidate, candidate is selection.chosen)
         for candidate, result in walked
     ]
-    baselines = [_window_run(fold, run, known) for run in run_baselines(venue, chosen).values()]
+    baselines = [
+        window_run(fold, run, run.sessions, known) for run in run_baselines(venue, chosen).values()
+    ]
     return FoldResult(fold, selection, (*policies, *baselines), path_digest(window))
 
 
-def _window_run(
+class Run(Protocol):
+    """What a walk over a test has, of whatever clock. Dollars; ``costs`` are of one of its ``runs``."""
+
+    @property
+    def name(self) -> str:
+        """Of the strategy."""
+        ...
+
+    @property
+    def equity(self) -> Floats:
+        """The capital, then the value at each close."""
+        ...
+
+    @property
+    def trades(self) -> tuple[Trade, ...]:
+        """Closed trades of all runs."""
+        ...
+
+    @property
+    def costs(self) -> float:
+        """Commissions, spreads and slippage."""
+        ...
+
+    @property
+    def runs(self) -> int:
+        """How many accounts were averaged."""
+        ...
+
+
+def window_run(
     fold: Fold,
-    result: BacktestResult,
-    regimes: Mapping[date, str],
+    result: Run,
+    sessions: tuple[date, ...],
+    regimes: Mapping[date, str] = MappingProxyType({}),
     candidate: Candidate | None = None,
     selected: bool = True,
 ) -> WindowRun:
+    """Keep what matters of a walk over a fold's test."""
     trades = result.trades if result.runs == 1 else ()
     return WindowRun(
         fold=fold,
         strategy=result.name,
         seed=NO_SEED if candidate is None else candidate.policy.seed,
         selected=selected,
-        sessions=result.sessions,
+        sessions=sessions,
         equity=result.equity,
         trades=tuple(ClosedTrade.of(trade, regimes) for trade in trades),
-        trade_count=result.trade_count,
+        trade_count=round(len(result.trades) / result.runs),
         costs=result.costs,
         policy_hash="" if candidate is None else candidate.policy.policy_hash,
     )

@@ -10,7 +10,7 @@ reported about the model comes from sessions after that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from spy_assets.models.policy.config import AgentConfig
 from spy_assets.models.policy.inference import PolicyNet
 from spy_assets.models.policy.train import Progress, Stop, Trading, TrainedPolicy, train_policy
 from spy_assets.models.policy.weights import decode_weights, encode_weights
+from spy_assets.simulator.kernel import Trade
 from spy_assets.simulator.market_path import MarketPath
 
 Train = Callable[..., TrainedPolicy]
@@ -33,6 +34,12 @@ class Candidate:
     net_pnl: float
     trades: int
     win_rate: float
+
+    @classmethod
+    def of(cls, policy: TrainedPolicy, net_pnl: float, trades: Sequence[Trade]) -> Candidate:
+        """Count what a walk over the tail traded."""
+        wins = sum(trade.pnl > 0 for trade in trades)
+        return cls(policy, net_pnl, len(trades), wins / len(trades) if trades else 0.0)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -62,15 +69,32 @@ def split_for_selection(path: MarketPath, config: AgentConfig) -> tuple[MarketPa
     ConfigError
         Less than one episode is left to train on.
     """
-    tail = max(2, round(len(path) * config.validation_fraction))
-    head = len(path) - tail - config.validation_purge
-    if head <= config.episode_length:
+    # An episode of n steps ends n sessions after the one that it begins with.
+    head, tail = head_and_tail(len(path), config, config.validation_purge, longest=1)
+    return path.window(0, head), path.window(tail, len(path))
+
+
+def head_and_tail(
+    sessions: int, config: AgentConfig, purge: int, *, longest: int = 0
+) -> tuple[int, int]:
+    """Where the head that is trained on ends, and where the tail that compares seeds begins.
+
+    ``longest`` are the sessions that an episode needs beside its own.
+
+    Raises
+    ------
+    ConfigError
+        Less than one episode is left to train on.
+    """
+    tail = max(2, round(sessions * config.validation_fraction))
+    head = sessions - tail - purge
+    if head < config.episode_length + longest:
         raise ConfigError(
-            f"{len(path)} sessions - {tail} of validation - {config.validation_purge} of purge = "
+            f"{sessions} sessions - {tail} of validation - {purge} of purge = "
             f"{head} to train on, an episode has {config.episode_length}",
             hint="train on a longer window or with a smaller episode_length",
         )
-    return path.window(0, head), path.window(len(path) - tail, len(path))
+    return head, sessions - tail
 
 
 def as_net(
@@ -94,14 +118,8 @@ def score(
     while not done:
         action = net.act(observation, env.action_masks())
         observation, _, done, _, _ = env.step(action)
-    trades = env.simulator.trades
-    wins = sum(trade.pnl > 0 for trade in trades)
-    return Candidate(
-        policy=policy,
-        net_pnl=float(env.simulator.value - trading.capital),
-        trades=len(trades),
-        win_rate=wins / len(trades) if trades else 0.0,
-    )
+    simulator = env.simulator
+    return Candidate.of(policy, float(simulator.value - trading.capital), simulator.trades)
 
 
 def train_and_select(
@@ -128,24 +146,34 @@ def train_and_select(
     """
     trading = trading or Trading()
     head, tail = split_for_selection(path, config)
-    candidates = []
-    for number, seed in enumerate(config.seeds):
-        policy = train(
-            head,
-            config,
-            seed,
-            trading=trading,
-            checkpoint_dir=checkpoint_dir,
-            progress=_share(progress, number, len(config.seeds)),
-            stop=stop,
-        )
-        candidates.append(score(policy, tail, config, trading))
-    return Selection(
-        candidates=tuple(candidates),
-        chosen=max(candidates, key=lambda candidate: candidate.net_pnl),
-        train_sessions=len(head),
-        validation_sessions=len(tail),
+    how = {"trading": trading, "checkpoint_dir": checkpoint_dir, "stop": stop}
+    return best_of_seeds(
+        config,
+        lambda seed, told: train(head, config, seed, progress=told, **how),
+        lambda policy: score(policy, tail, config, trading),
+        (len(head), len(tail)),
+        progress,
     )
+
+
+def best_of_seeds(
+    config: AgentConfig,
+    train: Callable[[int, Progress | None], TrainedPolicy],
+    judge: Callable[[TrainedPolicy], Candidate],
+    sessions: tuple[int, int],
+    progress: Progress | None,
+) -> Selection:
+    """Train and judge every seed, and keep the best; the earlier one wins a tie.
+
+    ``train`` is given a seed and its share of the progress, ``judge`` walks the tail; ``sessions`` are
+    those of head and tail.
+    """
+    candidates = [
+        judge(train(seed, _share(progress, number, len(config.seeds))))
+        for number, seed in enumerate(config.seeds)
+    ]
+    chosen = max(candidates, key=lambda candidate: candidate.net_pnl)
+    return Selection(tuple(candidates), chosen, *sessions)
 
 
 def _share(progress: Progress | None, number: int, count: int) -> Progress | None:
