@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from spy_assets.cli.columns import Column, dollars, fitted_table, percent
 from spy_assets.cli.terminal import AsJson, begin, environment
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def walkforward(
             training=training,
             final=final,
         )
-    terminal.emit(report.to_json(), lambda: _report(report))
+    terminal.emit(report.to_json(), lambda: _report(report, terminal.out.width))
 
 
 def plan(
@@ -172,12 +173,12 @@ def _span(cost: Cost) -> str:
     return f": {parts[0]} to {parts[-1]}" if parts else ""
 
 
-def _report(report: WalkReport) -> RenderableType:
+def _report(report: WalkReport, width: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
     figures, words = report.figures, f"{report.preset}, configuration {report.configuration}"
-    parts: list[Any] = [_strategies(f"walk-forward {words}", figures)]
+    parts: list[Any] = [_strategies(f"walk-forward {words}", figures, width)]
     deflated = figures["deflated_sharpe"]
     notes = [
         figures["verdict"],
@@ -188,47 +189,37 @@ def _report(report: WalkReport) -> RenderableType:
     ]
     parts.append(Text("\n".join(notes)))
     if report.final is not None:
-        parts += [_strategies(f"final period {words}", report.final), Text(report.final["verdict"])]
+        parts += [
+            _strategies(f"final period {words}", report.final, width),
+            Text(report.final["verdict"]),
+        ]
     return Group(*parts)
 
 
-def _strategies(title: str, figures: Mapping[str, Any]) -> RenderableType:
-    """The policy beside every baseline."""
-    from rich.table import Table
-
-    table = Table(title=title)
-    table.add_column("strategy", no_wrap=True)
-    heads = (
-        "net P&L",
-        "avg",
-        "std",
-        "min",
-        "max",
-        "Sharpe",
-        "avg DD",
-        "worst DD",
-        "trades",
-        "lead, $ a session",
-    )
-    for name in heads:
-        table.add_column(name, justify="right")
-    for row in figures["strategies"]:
-        table.add_row(*_cells(row), style="bold" if row["strategy"] == "policy" else None)
-    return table
+STRATEGIES: Final = (
+    Column("strategy", "strategy"),
+    Column("net_pnl", "net P&L", dollars, "right"),
+    Column("avg_return", "avg", percent, "right", leaves=3),
+    Column("std_return", "std", percent, "right", leaves=6),
+    Column("min_return", "min", percent, "right", leaves=4),
+    Column("max_return", "max", percent, "right", leaves=5),
+    Column("avg_sharpe", "Sharpe", dollars, "right", leaves=1),
+    Column("avg_drawdown", "avg DD", percent, "right", leaves=7),
+    Column("worst_drawdown", "worst DD", percent, "right", leaves=2),
+    Column("trades", "trades", "{:,}".format, "right"),
+    Column("lead_words", "lead, $ a session", str, "right"),
+)
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    lead = "–"
-    if row["lead"] is not None:
-        lead = f"{row['lead']:,.2f} ({row['lead_low']:,.2f} to {row['lead_high']:,.2f})"
-    shares = ("avg_return", "std_return", "min_return", "max_return")
-    return [
-        row["strategy"],
-        f"{row['net_pnl']:,.2f}",
-        *("–" if row[name] is None else f"{row[name]:.1%}" for name in shares),
-        f"{row['avg_sharpe']:.2f}",
-        f"{row['avg_drawdown']:.1%}",
-        f"{row['worst_drawdown']:.1%}",
-        f"{row['trades']:,}",
-        lead,
-    ]
+def _strategies(title: str, figures: Mapping[str, Any], width: int) -> RenderableType:
+    """The policy beside every baseline; its lead over each with the interval."""
+    import polars as pl
+
+    rows = [row | {"lead_words": _lead(row)} for row in figures["strategies"]]
+    return fitted_table(pl.DataFrame(rows), STRATEGIES, width, title=title)
+
+
+def _lead(row: Mapping[str, Any]) -> str | None:
+    if row["lead"] is None:
+        return None
+    return f"{row['lead']:,.2f} ({row['lead_low']:,.2f} to {row['lead_high']:,.2f})"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spy_assets.cli.columns import Column
-from spy_assets.cli.database_tables import SIGNALS, TRADES, ledger_table
+from spy_assets.cli.columns import Column, fitted_table
+from spy_assets.cli.database_tables import SIGNALS, TRADES
 from spy_assets.cli.tables import json_rows, rich_table
 from spy_assets.cli.terminal import AsJson, Terminal, begin
 
@@ -148,7 +148,7 @@ def _table(
 ) -> RenderableType:
     if frame.is_empty():
         return f"{title}: none yet; `spy run` makes some"
-    return ledger_table(frame, columns, terminal.out.width, title=title)
+    return fitted_table(frame, columns, terminal.out.width, title=title)
 
 
 def register(root: typer.Typer) -> None:

@@ -202,6 +202,8 @@ def _table(learnt: dict[str, Any], raters: Counter[str], pairs: ComparedPairs) -
     if len(pairs) < _ENOUGH:
         caption += f"\nbelow {_ENOUGH} answers these numbers are mostly noise"
     rows = [(name, value, FEATURES[name]) for name, value in learnt["likes"].items()]
+    if not rows:
+        return f"{caption}\n`spy prefs collect` shows trades to judge"
     return rich_table(
         ("feature", "log odds", "what it is"),
         rows,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from spy_assets.backfill import CHAINS, WalkReport, _groups
 from spy_assets.cli.backfills import _cost, _report, _told
@@ -73,7 +74,8 @@ def test_what_is_unknown_is_said_to_be() -> None:
 
 def test_the_table_has_the_policy_beside_every_baseline() -> None:
     figures = summarise(made_walk(), trials=2).to_dict()
-    shown = text_of(_report(WalkReport("s0", "0123456789ab", 4, 4, figures, "/reports/s0.html")))
+    report = WalkReport("s0", "0123456789ab", 4, 4, figures, "/reports/s0.html")
+    shown = text_of(_report(report, 100))
     for words in (
         "policy",
         "cash",
@@ -84,6 +86,23 @@ def test_the_table_has_the_policy_beside_every_baseline() -> None:
     ):
         assert words in shown
     assert "Over 4 folds and 80 sessions" in shown
+
+
+@pytest.mark.parametrize("width", [70, 100, 200])
+def test_no_number_of_the_table_is_broken(width: int) -> None:
+    figures = summarise(made_walk(), trials=2).to_dict()
+    for row in figures["strategies"]:
+        row["net_pnl"] = -123_456.78
+    report = WalkReport("s0", "0123456789ab", 4, 4, figures, "/reports/s0.html")
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(_report(report, width))
+    lines = captured.get().splitlines()
+    (heads,) = [line for line in lines if line.startswith("strategy")]
+    rows = [line for line in lines if " -123,456.78 " in line]
+    assert len(rows) == len(figures["strategies"])
+    assert all(line.rstrip().endswith(")") for line in rows[1:])
+    assert (" std " in heads) == (width == 200)
 
 
 def test_unknown_targets_and_empty_ranges_say_what_there_is(spy: Any, home: Path) -> None:

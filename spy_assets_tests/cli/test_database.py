@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from spy_assets.cli.database_tables import SIGNALS, ledger_table
+from spy_assets.cli.columns import fitted_table
+from spy_assets.cli.database_tables import SIGNALS
 from spy_assets.settings import Settings
 from spy_assets.warehouse import TABLES
 from spy_assets_tests.cli.ledgers import DAYS
@@ -87,7 +88,7 @@ def test_a_contract_of_many_legs_is_folded_and_whole():
            "display_symbol": name, "entry": -1234.5, "size": 12, "risk_verdict": "allowed",
            "signal_id": "2b64362cba6ebb3b"}  # fmt: skip
     console = Console(width=80, file=io.StringIO())
-    console.print(ledger_table(pl.DataFrame([row]), SIGNALS, 80, title="signals"))
+    console.print(fitted_table(pl.DataFrame([row]), SIGNALS, 80, title="signals"))
     lines = console.file.getvalue().splitlines()
     start = lines[1].index("contract")
     folded = "".join(line[start : start + 16].strip() for line in lines[3:6])
