@@ -4,62 +4,18 @@ The order of things within a session is that of :mod:`spy_assets.simulator.daily
 twin of this module: settle what expired unseen, fill orders, settle what is due, mark, ask the exit
 rules, close out at the end. An account is one record of ``ACCOUNT`` and ``max_positions`` records
 of ``SLOT``, oldest position first.
+
+Whatever may happen in a step is here; most steps are so plain that
+:mod:`spy_assets.simulator._plain_step` takes them first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-from numba.extending import intrinsic
 
-from spy_assets.options.compiled import compiled_with
-
-Records = npt.NDArray[np.void]
-Array = npt.NDArray[Any]
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """A kernel that does not count references to its arrays: its caller holds them all.
-
-    Counting would be most of a step's time: an atomic addition for each array at each look-up.
-    """
-    return compiled_with(function, _nrt=False)
-
-
-def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """A kernel that becomes part of its caller: handing its arrays over would cost more."""
-    return compiled_with(function, _nrt=False, forceinline=True)
-
-
-def _prefetch(_context: Any, array: Any, offset: Any) -> Any:
-    """A compiled function that asks for a cache line before it is needed."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), pointer)
-        read = builder.module.declare_intrinsic(
-            "llvm.prefetch",
-            (pointer,),
-            ir.FunctionType(ir.VoidType(), [pointer, number, number, number]),
-        )
-        # To be read, and kept in all caches; of data, not of code.
-        builder.call(read, [address, number(0), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, offset), emit
-
-
-#: Ask for element ``offset`` of a contiguous array; beyond its ends nothing happens.
-prefetch = cast("Callable[[Array, int], None]", intrinsic(_prefetch))
+from spy_assets.simulator._intrinsics import Array, Record, Records, inlined, kernel, prefetch
 
 #: Reasons of an exit, as numbers; the rules of the chain follow from ``FIRST_RULE`` on.
 NOT_CLOSING: Final = 0
@@ -84,11 +40,13 @@ ACCOUNT: Final = np.dtype(
     ]
 )  # fmt: skip
 #: One open position: what its units cost and can lose and the margin set aside, dollars; the session
-#: of its decision and its column in the table; the reason for which it is being closed.
+#: of its decision and its column in the table; the reason for which it is being closed; and the ages of
+#: its ``UNIT``, so that no step has to look them up.
 SLOT: Final = np.dtype(
     [
         ("cost", "f8"), ("risk", "f8"), ("margin", "f8"), ("decision", "i4"), ("column", "i4"),
-        ("quantity", "i4"), ("closing", "i4"),
+        ("quantity", "i4"), ("closing", "i4"), ("settle_age", "i2"), ("rule_age", "i2"),
+        ("rule", "i2"), ("assign_age", "i2"),
     ]
 )  # fmt: skip
 #: One closed trade: P&L after all costs in dollars, sessions as positions on the path.
@@ -175,16 +133,34 @@ def _cell(layout: Array, d: int, k: int, age: int) -> int:
 
 
 @inlined
-def _units(accounts: Records, settings: Records, i: int, loss: float) -> int:
+def units_of(account: Record, settings: Record, loss: float) -> int:
     """Units of an entry, as the sizing says."""
     if not loss > 0.0:
-        return int(settings[0].without_loss)
-    if settings[0].least == settings[0].most:
-        return int(settings[0].least)
-    available = max(0.0, accounts[i].cash - accounts[i].margin)
-    budget = accounts[i].value * settings[0].fraction
-    units = min(budget // loss, available // loss, settings[0].most)
-    return int(max(settings[0].least, units))
+        return int(settings.without_loss)
+    if settings.least == settings.most:
+        return int(settings.least)
+    available = max(0.0, account.cash - account.margin)
+    budget = account.value * settings.fraction
+    units = min(budget // loss, available // loss, settings.most)
+    return int(max(settings.least, units))
+
+
+@inlined
+def log_trade(
+    slot: Record, i: int, pnl: float, index: int, reason: int, held: int, log: Records, logged: int
+) -> int:
+    """Write a closed trade into the log, and give the number of trades in it."""
+    log[logged].pnl = pnl
+    log[logged].account = i
+    log[logged].decision = slot.decision
+    log[logged].column = slot.column
+    log[logged].quantity = slot.quantity
+    # A missed expiry is settled at the last close before it.
+    unseen = 1 if reason == EXPIRY_MISSING_PRINT else 0
+    log[logged].exit_index = index - unseen
+    log[logged].closes_held = held
+    log[logged].reason = reason
+    return logged + 1
 
 
 @inlined
@@ -200,17 +176,7 @@ def _close(
     accounts[i].realized += pnl
     accounts[i].trades += 1
     if log.shape[0] > 0:
-        log[logged].pnl = pnl
-        log[logged].account = i
-        log[logged].decision = slots[i, s].decision
-        log[logged].column = slots[i, s].column
-        log[logged].quantity = slots[i, s].quantity
-        # A missed expiry is settled at the last close before it.
-        unseen = 1 if reason == EXPIRY_MISSING_PRINT else 0
-        log[logged].exit_index = accounts[i].index - unseen
-        log[logged].closes_held = held
-        log[logged].reason = reason
-        logged += 1
+        logged = log_trade(slots[i, s], i, pnl, accounts[i].index, reason, held, log, logged)
     left = accounts[i].positions - 1
     accounts[i].positions = left
     for later in range(s, left):
@@ -219,6 +185,29 @@ def _close(
     if left == 0:
         accounts[i].margin = 0.0
     return logged
+
+
+@inlined
+def fill_slot(slot: Record, unit: Record, decision: int, column: int, units: int) -> None:
+    """Keep what a new position is, apart from its cost and margin."""
+    slot.risk = units * unit.risk
+    slot.decision = decision
+    slot.column = column
+    slot.quantity = units
+    slot.closing = NOT_CLOSING
+    slot.settle_age = unit.settle_age
+    slot.rule_age = unit.rule_age
+    slot.rule = unit.rule
+    slot.assign_age = unit.assign_age
+
+
+@inlined
+def ask_rules(slot: Record, age: int) -> None:
+    """Order what an exit rule or an assignment closes at this age."""
+    if slot.closing == NOT_CLOSING and age == slot.rule_age:
+        slot.closing = slot.rule
+    if age == slot.assign_age:
+        slot.closing = ASSIGNMENT
 
 
 @inlined
@@ -240,11 +229,7 @@ def _open(
     s = accounts[i].positions
     slots[i, s].cost = cost
     slots[i, s].margin = margin
-    slots[i, s].risk = units * table[decision, column].risk
-    slots[i, s].decision = decision
-    slots[i, s].column = column
-    slots[i, s].quantity = units
-    slots[i, s].closing = NOT_CLOSING
+    fill_slot(slots[i, s], table[decision, column], decision, column, units)
     accounts[i].cash -= cost
     accounts[i].margin += margin
     accounts[i].positions = s + 1
@@ -260,7 +245,7 @@ def _settle(
     while s < accounts[i].positions:
         d, k = slots[i, s].decision, slots[i, s].column
         age = accounts[i].index - d
-        if age == table[d, k].settle_age and (table[d, k].missed != 0) == late:
+        if age == slots[i, s].settle_age and (table[d, k].missed != 0) == late:
             reason = EXPIRY_MISSING_PRINT if late else EXPIRY
             held = age - offset - (1 if late else 0)
             logged = _close(accounts, slots, i, s, table[d, k].payoff, reason, held, log, logged)
@@ -326,16 +311,14 @@ def _advance(
         d, k = slots[i, s].decision, slots[i, s].column
         age = accounts[i].index - d
         marks += slots[i, s].quantity * values[_cell(layout, d, k, age), 0]
-        if slots[i, s].closing == NOT_CLOSING and age == table[d, k].rule_age:
-            slots[i, s].closing = table[d, k].rule
-        if age == table[d, k].assign_age:
-            slots[i, s].closing = ASSIGNMENT
+        ask_rules(slots[i, s], age)
     accounts[i].value = accounts[i].cash + marks
     return logged
 
 
 @inlined
-def _unit_range(x: float) -> float:
+def unit_range(x: float) -> float:
+    """Clip to 0 to 1."""
     return min(max(x, 0.0), 1.0)
 
 
@@ -346,7 +329,7 @@ def _portfolio(
 ) -> None:  # fmt: skip
     """Write the five portfolio dimensions of the observation contract behind the market's."""
     value = accounts[i].value
-    observations[i, dims] = _unit_range(value / (2.0 * settings[0].capital))
+    observations[i, dims] = unit_range(value / (2.0 * settings[0].capital))
     if accounts[i].positions == 0:
         observations[i, dims + 1] = 0.0
         observations[i, dims + 2] = 0.0
@@ -361,8 +344,8 @@ def _portfolio(
     held = accounts[i].index - slots[i, 0].decision - (0 if settings[0].at_open else 1)
     observations[i, dims + 1] = 1.0
     observations[i, dims + 2] = codes[slots[i, 0].column]
-    observations[i, dims + 3] = _unit_range(pnl / risk + 0.5)
-    observations[i, dims + 4] = _unit_range(held / settings[0].max_hold)
+    observations[i, dims + 3] = unit_range(pnl / risk + 0.5)
+    observations[i, dims + 4] = unit_range(held / settings[0].max_hold)
 
 
 @inlined
@@ -408,7 +391,7 @@ def _decide(
         accounts[i].invalid += 1
         return -1, 0, settings[0].penalty
     if action < columns:
-        units = _units(accounts, settings, i, requirement[accounts[i].index, action])
+        units = units_of(accounts[i], settings[0], requirement[accounts[i].index, action])
         return action, units, 0.0
     if action == columns + 1:
         for s in range(accounts[i].positions):
@@ -418,19 +401,10 @@ def _decide(
 
 
 @inlined
-def _first_impossible(actions: Array, n_actions: int) -> int:
-    """Position of the first action that does not exist, or -1."""
-    for i in range(actions.shape[0]):
-        if not 0 <= actions[i] < n_actions:
-            return i
-    return -1
-
-
-@inlined
 def _look_ahead(
     action: int, t: int, values: Array, layout: Array, table: Records, market: Array, requirement: Array,
 ) -> None:  # fmt: skip
-    """Ask for what the account at session ``t`` will look up, while another one is being walked."""
+    """Ask for what an entry at session ``t`` will look up, while another account is being walked."""
     columns = requirement.shape[1]
     k = min(action, columns - 1)
     position = t * columns + k
@@ -441,24 +415,20 @@ def _look_ahead(
 
 
 @kernel
-def step_accounts(
+def step_listed(
     actions: Array, accounts: Records, slots: Records, settings: Records, values: Array,
     layout: Array, table: Records, market: Array, valid: Array,
     requirement: Array, codes: Array, episodes: Array, groups: Array, observations: Array,
     masks: Array, rewards: Array, dones: Array, terminal: Array, finished: Array, log: Records,
-    logged: int,
+    logged: int, listed: Array,
 ) -> int:  # fmt: skip
-    """One decision of every account, and the way to its next one.
+    """One decision of the listed accounts, and the way to their next; gives the trades in the log.
 
-    Masks must be those of the decisions' closes. Gives the number of trades in the log, or a
-    negative number -1 - i if the action of account i does not exist; nothing has moved then.
+    Masks must be those of the decisions' closes, and every action must exist.
     """
-    impossible = _first_impossible(actions, masks.shape[1])
-    if impossible >= 0:
-        return -1 - impossible
-    n = accounts.shape[0]
-    for i in range(n):
-        ahead = min(i + _AHEAD, n - 1)
+    n = listed.shape[0]
+    for j in range(n):
+        i, ahead = int(listed[j]), int(listed[min(j + _AHEAD, n - 1)])
         _look_ahead(
             actions[ahead], accounts[ahead].index, values, layout, table, market, requirement
         )
@@ -489,8 +459,8 @@ def step_accounts(
             accounts, slots, settings, i, market, valid, requirement, codes, observations, masks
         )
         if done and episodes.shape[0] > 0:
-            for j in range(observations.shape[1]):
-                terminal[i, j] = observations[i, j]
+            for dim in range(observations.shape[1]):
+                terminal[i, dim] = observations[i, dim]
             finished[i, 0] = accounts[i].returned
             finished[i, 1] = accounts[i].steps
             draw_episode(accounts, slots, settings, i, episodes, groups)

@@ -108,6 +108,7 @@ class BatchedAccounts:
         self._log = np.zeros(4 * n if log_trades else 0, kernel.TRADE)
         self._logged = 0
         self._buffers(np.dtype(dtype))
+        self._prepare_step()
 
     def _require(self, n: int, capital: float) -> None:
         if n < 1 or not self.books:
@@ -172,6 +173,22 @@ class BatchedAccounts:
         self.terminal = np.zeros_like(self.observations)
         self.finished = np.zeros((n, 2))
 
+    def _prepare_step(self) -> None:
+        """Put together once what every step hands to its kernel."""
+        from spy_assets.simulator import _plain_step as plain
+
+        #: Accounts by kind of step, and how many; of the last step.
+        self._lists = np.zeros((plain.KINDS, self.n), dtype=np.uint32)
+        self._counts = np.zeros(plain.KINDS, dtype=np.int64)
+        rows = _session_rows(self._seen, self._requirement, self._valid, plain.SESSION_EXTRAS)
+        self._step = plain.step_accounts
+        self._arrays = (
+            self._accounts, self._slots, self._settings, self._values, self._layout, self._units,
+            rows, self._seen, self._valid, self._requirement, self._codes, *self._episodes,
+            self.observations, self.masks, self.rewards, self.dones, self.terminal, self.finished,
+            self._lists, self._counts,
+        )  # fmt: skip
+
     # ---------------------------------------------------------------- what can be seen
 
     @property
@@ -203,6 +220,11 @@ class BatchedAccounts:
     def open_pnl(self) -> FloatArray:
         """P&L of the open positions at their marks after costs so far, dollars."""
         return np.array(self._accounts["value"] - self._accounts["cash"]) - self._open_cost()
+
+    @property
+    def not_plain(self) -> int:
+        """How many accounts had more to do in the last step than to follow a plain order."""
+        return int(self._counts[0])
 
     def _open_cost(self) -> FloatArray:
         held = self._slots["decision"] >= 0
@@ -284,12 +306,7 @@ class BatchedAccounts:
         if actions.shape != (self.n,):
             raise ConfigError(f"actions of shape {actions.shape}, expected ({self.n},)")
         self._make_room()
-        logged = self._kernel.step_accounts(
-            actions, self._accounts, self._slots, self._settings, self._values, self._layout,
-            self._units, self._seen, self._valid, self._requirement,
-            self._codes, *self._episodes, self.observations, self.masks, self.rewards, self.dones,
-            self.terminal, self.finished, self._log, self._logged,
-        )  # fmt: skip
+        logged = self._step(actions, self._log, self._logged, *self._arrays)
         if logged < 0:
             at = -1 - logged
             raise ConfigError(
@@ -358,6 +375,29 @@ def _laid_out(
                 blocks.append(block.astype(dtype))
             rows += len(block)
     return np.concatenate(blocks), np.array(layout, dtype=np.int64)
+
+
+def _session_rows(
+    seen: npt.NDArray[np.float32],
+    requirement: FloatArray,
+    valid: npt.NDArray[np.bool_],
+    extras: int,
+) -> npt.NDArray[np.float32]:
+    """What a step looks up of a session, each row beginning with a cache line of 64 bytes.
+
+    Behind the observation, at the row's end: dollars with which every entry can be paid (rounded up,
+    infinite where an entry has no price), and whether the observation is complete.
+    """
+    line = 64 // seen.itemsize
+    width = -(-(seen.shape[1] + extras) // line) * line
+    room = np.zeros(len(seen) * width + line, dtype=seen.dtype)
+    first = -room.ctypes.data % 64 // seen.itemsize
+    rows = room[first : first + len(seen) * width].reshape(-1, width)
+    most = np.where(np.isnan(requirement), np.inf, requirement).max(axis=1)
+    rows[:, : seen.shape[1]] = seen
+    rows[:, -2] = np.nextafter(most.astype(np.float32), np.float32(np.inf))
+    rows[:, -1] = valid
+    return rows
 
 
 def _unit_limits(sizing: object) -> UnitLimits:

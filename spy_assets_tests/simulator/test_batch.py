@@ -279,12 +279,36 @@ def test_without_episodes_nothing_is_drawn():
         BatchedAccounts(PathBook(path_of([200.0] * 6)), 2).draw()
 
 
-def test_an_action_that_does_not_exist_moves_nobody():
-    batch = BatchedAccounts(PathBook(path_of([200.0] * 6)), 3)
+@pytest.mark.parametrize("action", [7, -1, 2**40, -(2**40)])
+@pytest.mark.parametrize("positions", [1, 2])
+def test_an_action_that_does_not_exist_moves_nobody(action, positions):
+    config = DailyConfig(max_positions=positions)
+    batch = BatchedAccounts(PathBook(path_of([200.0] * 6), config=config), 3)
     batch.reset(0)
-    with pytest.raises(ConfigError, match="action 7 of account 1"):
-        batch.step(np.array([0, 7, CLOSE]))
+    with pytest.raises(ConfigError, match=f"action {action} of account 1"):
+        batch.step(np.array([0, action, CLOSE]))
     assert batch.index.tolist() == [0, 0, 0]
+
+
+def test_most_steps_are_plain():
+    batch = BatchedAccounts(PathBook(random_path(3, 300)), 50)
+    batch.reset(0)
+    rng, not_plain = np.random.default_rng(3), 0
+    for _ in range(250):
+        batch.step(np.array([rng.choice(np.flatnonzero(mask)) for mask in batch.masks]))
+        not_plain += batch.not_plain
+    assert 0 < not_plain < 0.05 * 250 * 50
+
+
+def test_a_session_without_an_observation_is_not_plain():
+    path = random_path(3, 30)
+    valid = path.valid.copy()
+    valid[1] = False
+    batch = BatchedAccounts(PathBook(replace(path, valid=valid)), 4)
+    batch.reset([0, 1, 2, 3])
+    batch.step(np.full(4, HOLD))
+    assert batch.not_plain == 1
+    assert not batch.masks[0, :HOLD].any()
 
 
 def test_a_state_of_other_accounts_is_refused():
