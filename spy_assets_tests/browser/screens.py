@@ -85,9 +85,13 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def serving(settings: Settings, name: str) -> Iterator[str]:
-    """The address of one of `spy up`'s services, started on a profile as `spy up` starts it."""
-    (service,) = [one for one in services(settings, *free_ports(2)) if one.name == name]
+def serving(settings: Settings, name: str, *others: str) -> Iterator[str]:
+    """The address of one of `spy up`'s services, started on a profile as `spy up` starts it.
+
+    ``others`` are services without an address that run beside it.
+    """
+    found = {one.name: one for one in services(settings, *free_ports(2))}
+    service, beside = found[name], [found[other] for other in others]
     environment = child_environment(
         SMALL_ENVIRONMENT
         | {
@@ -100,13 +104,15 @@ def serving(settings: Settings, name: str) -> Iterator[str]:
             "DO_NOT_TRACK": "true",
         }
     )
-    service.start(environment)
     try:
+        service.start(environment)
         _await(service)
+        for other in beside:
+            other.start(environment)
         assert service.url is not None
         yield service.url
     finally:
-        stop_all([service])
+        stop_all([*beside, service])
 
 
 def _await(service: Service) -> None:
