@@ -17,7 +17,7 @@ from spy_assets.options.contracts import MULTIPLIER
 from spy_assets.options.structures import STRUCTURES
 from spy_assets.signals.contract import MarketView, Signal, SignalLeg
 from spy_assets.signals.setup import AND
-from spy_assets.signals.statistics import SignalStatistics
+from spy_assets.signals.statistics import Results, SignalStatistics
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -113,17 +113,9 @@ def render_statistics(statistics: SignalStatistics) -> str:
     """Render one window of signal statistics as plain text; ends with a newline."""
     rows = (
         ("total / executed", f"{statistics.total} / {statistics.executed}"),
-        ("settled / profitable", f"{statistics.settled} / {statistics.profitable}"),
-        ("hit rate", _interval(statistics.hit_rate)),
-        (
-            "P&L total / average",
-            f"{_signed(statistics.total_pnl)} / {_signed(statistics.average_pnl)}",
-        ),
         ("average confidence", _percent(statistics.average_confidence)),
-        (
-            "Brier / calibration",
-            f"{_number(statistics.brier, 3)} / {_number(statistics.calibration_error, 3)}",
-        ),
+        *(row for results in statistics.results for row in _results(results)),
+        *(() if statistics.results else (("settled", "none"),)),
         ("by action", _counts(statistics.by_action)),
         ("held because", _counts(statistics.hold_reasons)),
         ("rules, entries passed", _pass_rates(statistics)),
@@ -135,6 +127,20 @@ def render_statistics(statistics: SignalStatistics) -> str:
             value, LINE_WIDTH, initial_indent=label, subsequent_indent=" " * len(label)
         ) or [label]
     return "\n".join(lines) + "\n"
+
+
+def _results(results: Results) -> tuple[tuple[str, str], ...]:
+    """What trades earned at one kind of quotes, under its name."""
+    return (
+        ("filled at", f"{results.quotes} quotes"),
+        ("settled / profitable", f"{results.settled} / {results.profitable}"),
+        ("hit rate", _interval(results.hit_rate)),
+        ("P&L total / average", f"{_signed(results.total_pnl)} / {_signed(results.average_pnl)}"),
+        (
+            "Brier / calibration",
+            f"{_number(results.brier, 3)} / {_number(results.calibration_error, 3)}",
+        ),
+    )
 
 
 def net_premium(legs: Sequence[SignalLeg]) -> float:
@@ -311,16 +317,12 @@ def _dollars(value: float | None) -> str:
     return _MISSING if value is None else f"${value:,.2f}"
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return _MISSING
+def _interval(interval: Interval) -> str:
     bounds = f"{_percent(interval.low)} to {_percent(interval.high)}"
     return f"{_percent(interval.estimate)} ({bounds} at {interval.level:.0%})"
 
 
-def _signed(value: float | None) -> str:
-    if value is None:
-        return _MISSING
+def _signed(value: float) -> str:
     return f"{'-' if value < 0 else ''}${abs(value):,.2f}"
 
 

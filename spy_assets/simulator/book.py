@@ -129,7 +129,7 @@ class DailyConfig:
     allow_naked
         Whether the map may have uncovered short options; they set Reg-T margin aside.
     max_positions
-        How many may be open at once.
+        How many may be open at once. CLOSE closes all of them.
     spreads
         A model of the spread that takes the place of the cost model's constant; None keeps the
         constant. Quotes made with it are labelled ``spread_model``.
