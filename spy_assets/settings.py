@@ -40,6 +40,9 @@ _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "CATALOGUE")
 SourceName = Literal["sample", "files", "yfinance"]
 ObservationName = Literal["daily_15_proxy_v1", "daily_15_chain_v1"]
 SplitName = Literal["s0", "expanding", "yearly", "yearly_expanding"]
+ActionsName = Literal[
+    "daily_7", "defined_risk", "defined_risk_by_dte", "all_structures", "all_structures_by_dte"
+]
 ChainSourceName = Literal[
     "none", "cboe", "yahoo", "polygon", "flat_files", "tradier", "alpaca", "thetadata", "files"
 ]
@@ -108,6 +111,11 @@ class TrainSettings(_Group):
     )
     timesteps: int | None = Field(None, ge=1, description="overrides the preset's timesteps")
     seeds: int | None = Field(None, ge=1, le=50, description="overrides the preset's seed count")
+    actions: ActionsName = Field(
+        "daily_7",
+        description="what the policy may open: daily_7, defined_risk (every structure with a bounded "
+        "loss), all_structures (uncovered ones too); with _by_dte in three ranges of days to expiry",
+    )
     holdout_sessions: int = Field(60, ge=1, description="last sessions kept out of training")
     validation_sessions: int = Field(63, ge=10, description="window of the promotion gate")
     purge_sessions: int = Field(
@@ -152,6 +160,12 @@ class RiskSettings(_Group):
     capital: float = Field(10_000.0, gt=0, description="paper account at the start, dollars")
     risk_fraction: float = Field(0.02, gt=0, le=1, description="share of capital at risk per trade")
     max_contracts: int = Field(10, ge=1, description="most contracts per trade")
+    max_positions: int = Field(
+        1, ge=1, le=20, description="positions open at once; CLOSE closes all of them"
+    )
+    allow_naked: bool = Field(
+        False, description="allow uncovered short options, which set Reg-T margin aside"
+    )
     max_drawdown: float = Field(0.10, gt=0, le=1, description="drawdown that halts trading")
     min_confidence: float = Field(0.0, ge=0, le=1, description="least confidence of an entry")
     max_staleness_sessions: int = Field(1, ge=0, description="age of data that still may be used")
@@ -271,6 +285,11 @@ class Settings(BaseSettings):
     signal_sessions: int = Field(60, ge=1, description="sessions that `spy run` signals on")
     costs: Literal["rltrade", "spymaster", "tradier", "alpaca"] = Field(
         "rltrade", description="cost preset where no quotes exist"
+    )
+    spreads: Literal["constant", "model"] = Field(
+        "constant",
+        description="half spread where no quotes exist: the cost preset's constant, or the model "
+        "fitted to real chains; fills say which",
     )
     fill: Literal["next_open", "next_close"] = Field("next_open", description="when orders fill")
     lock_timeout_s: float = Field(600.0, gt=0, description="longest wait for the write lock")
@@ -533,6 +552,19 @@ def _observes_chains(settings: Settings) -> bool:
     return get_contract(settings.observation).needs_chain
 
 
+def _naked(settings: Settings) -> Iterator[str]:
+    """Uncovered short options that the settings do not allow."""
+    from spy_assets.simulator.actions import action_map
+
+    name = settings.train.actions
+    naked = sorted(set(action_map(name).naked))
+    if naked and not settings.risk.allow_naked:
+        yield (
+            f"SPY_TRAIN__ACTIONS={name!r}: has uncovered {', '.join(naked)}, which need "
+            "SPY_RISK__ALLOW_NAKED=true"
+        )
+
+
 def _contradictions(settings: Settings) -> Iterator[str]:
     """Values that are fine by themselves and do not fit the others, the disk or the calendar.
 
@@ -547,6 +579,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"SPY_CHAINS__SYMBOLS={','.join(settings.chain_symbols)}: lacks SPY_SYMBOL="
             f"{settings.symbol!r}, whose chains SPY_OBSERVATION={settings.observation!r} needs"
         )
+    if settings.train.actions != "daily_7":
+        yield from _naked(settings)
     for name in CHAIN_SECRETS.get(settings.chains.source or "", ()):
         if getattr(settings, name) is None:
             asked = f"SPY_CHAINS__SOURCE={settings.chains.source!r}"

@@ -148,6 +148,17 @@ def test_chains_are_of_the_symbols_named_or_the_traded_one(
     assert load_settings(symbol="IWM").chain_symbols == symbols
 
 
+@pytest.mark.parametrize("name", ["all_structures", "all_structures_by_dte"])
+def test_uncovered_options_need_leave(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPY_TRAIN__ACTIONS", name)
+    with pytest.raises(
+        ConfigError, match="uncovered short_call, short_put, which need SPY_RISK__A"
+    ):
+        load_settings()
+    monkeypatch.setenv("SPY_RISK__ALLOW_NAKED", "true")
+    assert load_settings().train.actions == name
+
+
 def test_a_symbol_that_is_no_key_of_a_partition_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SPY_CHAINS__SYMBOLS", "SPY|QQQ")
     with pytest.raises(ConfigError, match=r"names without \| \[ \] or a comma; not 'SPY\|QQQ'"):

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from spy_assets.settings import Settings
     from spy_assets.signals.build import ChampionPolicy, Desk
     from spy_assets.signals.champion import Champion
-    from spy_assets.signals.paper import PaperSetup, Recorded
+    from spy_assets.signals.paper import PaperSetup
+    from spy_assets.signals.recorded import Recorded
+    from spy_assets.simulator.book import DailyConfig
     from spy_assets.simulator.chain_fills import ChainFills
+    from spy_assets.simulator.mandate import Mandate
     from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse
 
@@ -49,8 +52,10 @@ def _date_of(line: str) -> date | None:
 def desk(settings: Settings) -> Desk:
     """Limits, costs, exit rules, fill clock and observation of the settings."""
     from spy_assets.features.contracts import get_contract
+    from spy_assets.options.spread_model import SPY_SPREADS
     from spy_assets.signals.build import Desk
     from spy_assets.signals.risk import RiskLimits, RiskSizing
+    from spy_assets.simulator.actions import action_map
     from spy_assets.simulator.book import DailyConfig
     from spy_assets.simulator.costs import PRESETS
 
@@ -62,16 +67,35 @@ def desk(settings: Settings) -> Desk:
         max_model_age_sessions=settings.train.max_age_sessions,
         risk_fraction=risk.risk_fraction,
         max_contracts=risk.max_contracts,
+        max_positions=risk.max_positions,
         min_confidence=risk.min_confidence,
         blocking_flags=("quarantined", "minute_gaps"),
     )
-    config = DailyConfig(fill=settings.fill, sizing=RiskSizing(limits), root=settings.symbol)
+    config = DailyConfig(
+        fill=settings.fill,
+        sizing=RiskSizing(limits),
+        root=settings.symbol,
+        actions=action_map(settings.train.actions),
+        allow_naked=risk.allow_naked,
+        max_positions=risk.max_positions,
+        spreads=SPY_SPREADS if settings.spreads == "model" else None,
+    )
     return Desk(
         limits=limits,
         costs=PRESETS[settings.costs],
         config=config,
         contract=get_contract(settings.observation),
     )
+
+
+def mandate(settings: Settings) -> Mandate:
+    """What the account may trade; a version is trained for it, and only then asked."""
+    return desk(settings).config.mandate
+
+
+def cost_label(settings: Settings) -> str:
+    """The cost preset, and that spreads are a model's where they are: shown with every result."""
+    return settings.costs if settings.spreads == "constant" else f"{settings.costs}, spread model"
 
 
 def chain_fills(
@@ -128,7 +152,7 @@ def paper_setup(settings: Settings, fills: ChainFills | None = None) -> PaperSet
 
 
 def trading(settings: Settings) -> Trading:
-    """The account that a policy is trained on."""
+    """The account that a policy is trained on; its mandate goes with the version."""
     from spy_assets.models.policy.train import Trading
 
     own = desk(settings)
@@ -252,11 +276,20 @@ def windows(
     )
 
 
-def venue(settings: Settings, cut: Windows) -> Venue:
-    """Where a challenger and its baselines run against each other: the validation window."""
+def venue(settings: Settings, cut: Windows, trained_for: Mandate | None = None) -> Venue:
+    """Where a challenger and its baselines run against each other: the validation window.
+
+    A version of another mandate than the settings' runs under its own.
+
+    Raises
+    ------
+    ContractMismatch
+        This program has another map of that name, or none.
+    """
     from spy_assets.evaluation.backtest import Venue
 
     own = desk(settings)
+    config = own.config if trained_for is None else _under(own.config, trained_for)
     return Venue(
         cut.path,
         cut.validation_start,
@@ -264,14 +297,34 @@ def venue(settings: Settings, cut: Windows) -> Venue:
         own.costs,
         own.rules,
         settings.risk.capital,
-        own.config,
+        config,
+    )
+
+
+def _under(config: DailyConfig, trained_for: Mandate) -> DailyConfig:
+    """The configuration under a recorded mandate."""
+    from spy_assets.errors import ContractMismatch
+    from spy_assets.simulator.actions import ACTION_MAPS
+
+    actions = ACTION_MAPS.get(trained_for.actions)
+    if actions is None or actions.sha256 != trained_for.actions_sha256:
+        raise ContractMismatch(
+            f"the model was trained for action map {trained_for.actions!r} "
+            f"({trained_for.actions_sha256[:12]}), which this program does not have",
+            hint="train the window again",
+        )
+    return replace(
+        config,
+        actions=actions,
+        allow_naked=config.allow_naked or bool(actions.naked),
+        max_positions=trained_for.max_positions,
     )
 
 
 def policy_of(lake: Warehouse, registry: Registry, champion: Champion) -> ChampionPolicy:
     """The champion's network, its file checked against what the lake recorded of it.
 
-    A version of another contract is handed on with its own hash, for the signal to hold with that
+    A version of another mandate or contract is handed on with its own, for the signal to hold with that
     reason; a file that is not the recorded one raises.
     """
     from spy_assets.errors import ContractMismatch
@@ -289,8 +342,9 @@ def policy_of(lake: Warehouse, registry: Registry, champion: Champion) -> Champi
             net = registry.load_recorded(champion.version, identity, row["contract"])
         except ContractMismatch:
             break  # the registry knows which definition it was trained on
+        own = net.weights
         return ChampionPolicy(
-            champion, net.probabilities, net.weights.contract, net.weights.contract_sha
+            champion, net.probabilities, own.contract, own.contract_sha, own.mandate
         )
     return _registered_policy(registry, champion)
 
@@ -300,6 +354,7 @@ def _registered_policy(registry: Registry, champion: Champion) -> ChampionPolicy
     from spy_assets.errors import ContractMismatch, ModelFileMismatch
     from spy_assets.features.contracts import DAILY_15_PROXY_V1
     from spy_assets.signals.build import ChampionPolicy
+    from spy_assets.simulator.mandate import Mandate
 
     found = registry.versions().filter(version=champion.version)
     if found.is_empty():
@@ -309,15 +364,16 @@ def _registered_policy(registry: Registry, champion: Champion) -> ChampionPolicy
         )
     known = found.row(0, named=True)
     contract, sha256 = known["contract"], known["contract_sha256"]
+    trained_for = Mandate.recorded(known)
     try:
         probabilities = registry.load(champion.version).probabilities
     except ContractMismatch as error:
         return replace(
-            ChampionPolicy.refusing(champion, error, DAILY_15_PROXY_V1),
+            ChampionPolicy.refusing(champion, error, DAILY_15_PROXY_V1, trained_for),
             contract=contract,
             contract_sha256=sha256,
         )
-    return ChampionPolicy(champion, probabilities, contract, sha256)
+    return ChampionPolicy(champion, probabilities, contract, sha256, trained_for)
 
 
 def versions_of(
@@ -335,7 +391,7 @@ def standing_decisions(rows: list[Mapping[str, Any]]) -> dict[date, Recorded]:
     was recorded before the next open. Signals recorded later (a backfill) never replace an earlier
     one: the first stands.
     """
-    from spy_assets.signals.paper import Recorded
+    from spy_assets.signals.recorded import Recorded
 
     standing: dict[date, Mapping[str, Any]] = {}
     for row in sorted(rows, key=lambda row: (row["session"], row["ingested_at"])):

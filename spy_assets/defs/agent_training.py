@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from spy_assets.models.policy.windows import Windows
     from spy_assets.registry import Registry, TrainingRecord
     from spy_assets.settings import Settings
+    from spy_assets.simulator.mandate import Mandate
     from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse
 
@@ -49,8 +50,10 @@ class BasePolicy:
     row: Mapping[str, Any]
 
 
-def base_policy(lake: Warehouse, registry: Registry, partition: str) -> BasePolicy:
-    """The last policy that was trained for a window, and not fine-tuned from another one.
+def base_policy(
+    lake: Warehouse, registry: Registry, partition: str, mandate: Mandate
+) -> BasePolicy:
+    """The last policy that was trained for a window and the settings' mandate, and not fine-tuned.
 
     Raises
     ------
@@ -58,7 +61,12 @@ def base_policy(lake: Warehouse, registry: Registry, partition: str) -> BasePoli
         There is none.
     """
     known = registry.versions().filter(partition=partition)
-    seeds = dict(known.select("version", "seed").iter_rows())
+    mandates = judging.mandates_of(known)
+    seeds = {
+        version: seed
+        for version, seed in known.select("version", "seed").iter_rows()
+        if mandates[version] == mandate
+    }
     lake.ensure(TABLES["models.training_runs"])
     rows = lake.read("models.training_runs", where="model = ?", params=(registry.model,))
     found = {
@@ -68,7 +76,7 @@ def base_policy(lake: Warehouse, registry: Registry, partition: str) -> BasePoli
     }
     if not found:
         raise ModelFileMismatch(
-            f"{registry.name} has no trained version of {partition}",
+            f"{registry.name} has no trained version of {partition} for {mandate}",
             hint=f"materialize models/{registry.model} for {partition}",
         )
     version = max(found, key=int)
@@ -104,7 +112,12 @@ def tuned_record(
         partition=partition,
         policy_hash=tuned.policy_hash,
         seed=base.seed,
-        weights=encode_weights(tuned.state_dict, contract, activation=weights.activation),
+        weights=encode_weights(
+            tuned.state_dict,
+            contract,
+            activation=weights.activation,
+            mandate=weights.mandate,
+        ),
         contract=contract.name,
         contract_sha256=contract.sha256,
         observation=contract.names,
@@ -115,6 +128,7 @@ def tuned_record(
         lake_snapshot=snapshot,
         timesteps=row["timesteps"],
         dagster_run_id=run_id,
+        mandate=weights.mandate,
         hyperparameters=own | {FINETUNED_FROM: base.version} | dict(lesson),
         metrics=metrics,
         seeds=[SeedRun(base.seed, tuned.policy_hash, metrics, tuned.curve)],
@@ -270,7 +284,7 @@ def members_of(
         registry = spy.registry(name)
         judging.register_spooled(lake, registry, spy.settings, spy.utc_now())
         if not registry.versions().filter(partition=partition).is_empty():
-            base = base_policy(lake, registry, partition)
+            base = base_policy(lake, registry, partition, account.mandate(spy.settings))
             found[name] = (base.version, base.net)
     if len(found) < 2:
         raise DataError(

@@ -313,7 +313,9 @@ def outcome_finetune(
     with spy.warehouse() as lake, _final_failures():
         snapshot = lake.snapshot_id()
         cut = account.windows(lake, spy.settings, _session(context), snapshot=snapshot)
-        base = agent_training.base_policy(lake, spy.registry(), context.partition_key)
+        base = agent_training.base_policy(
+            lake, spy.registry(), context.partition_key, account.mandate(spy.settings)
+        )
         known = learning.realised_outcomes(lake, spy.settings, cut.train_end, cut.path.contract)
         if not len(known):
             return _nothing_learnt(f"no outcome closed by {cut.train_end}", known.left_out)
@@ -382,7 +384,9 @@ def preference_finetune(
     with spy.warehouse() as lake, _final_failures():
         snapshot = lake.snapshot_id()
         cut = account.windows(lake, spy.settings, _session(context), snapshot=snapshot)
-        base = agent_training.base_policy(lake, spy.registry(), context.partition_key)
+        base = agent_training.base_policy(
+            lake, spy.registry(), context.partition_key, account.mandate(spy.settings)
+        )
         # Answers about later trades would have seen the validation window.
         pairs = learning.answered_pairs(lake, spy.settings, cut.train_end)
         if not len(pairs):

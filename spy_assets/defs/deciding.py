@@ -30,7 +30,7 @@ _OF_THE_MOMENT = frozenset({"kill_switch", "clock_skew", "source_outage"})
 #: Reasons that say that the champion could not be had, then or now.
 _WITHOUT_MODEL = ("model_error: ", "registry_unavailable: ")
 #: What a replay does not compare: where it read, under which settings, and the wording of the rules.
-_NOT_COMPARED = {"lake_snapshot", "settings_digest", "risk", "reasons"}
+_NOT_COMPARED = {"lake_snapshot", "settings_digest", "mandate", "risk", "reasons"}
 _LONGEST_GAP = re.compile(r"longest gap (\d+)")
 #: Incident of the refresh job; while it is open, the source counts as out.
 REFRESH_INCIDENT = "run_failed:refresh_history"
@@ -63,7 +63,8 @@ def decided_differently(
     those whose champion could not be had, then or now, and those of other settings (see
     :func:`of_other_settings`).
     """
-    from spy_assets.signals.paper import Recorded, decide_sessions
+    from spy_assets.signals.paper import decide_sessions
+    from spy_assets.signals.recorded import Recorded
 
     settings, batches = spy.settings, defaultdict(list)
     for signal in recorded:
@@ -260,7 +261,8 @@ def ledger_rows(
     """What the account needs of each recorded signal up to ``before``."""
     at = "" if snapshot is None else f" AT (VERSION => {snapshot})"
     rows = lake.execute(
-        "SELECT signal_id, session, action, action_name, size, probabilities, ingested_at"
+        "SELECT signal_id, session, action, action_name, size, probabilities, ingested_at,"
+        " json_extract_string(payload, '$.mandate') AS mandate"
         f" FROM ledger.signals{at} WHERE symbol = ? AND session <= ?"
         " ORDER BY session, ingested_at, signal_id",
         (symbol, before),

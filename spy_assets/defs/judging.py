@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from spy_assets.registry import LoggedTraining, Registry, TrainingRecord
     from spy_assets.settings import Settings
     from spy_assets.signals.champion import Champion
+    from spy_assets.simulator.mandate import Mandate
     from spy_assets.warehouse import Warehouse, WriteResult
 
 MODEL = "ppo_daily"
@@ -84,13 +85,16 @@ def training_record(
 
     chosen = selection.chosen
     policy, contract = chosen.policy, cut.path.contract
+    mandate = account.mandate(settings)
     return TrainingRecord(
         profile=settings.profile_name,
         model=model,
         partition=partition,
         policy_hash=policy.policy_hash,
         seed=policy.seed,
-        weights=encode_weights(policy.state_dict, contract, activation=ppo.activation),
+        weights=encode_weights(
+            policy.state_dict, contract, activation=ppo.activation, mandate=mandate
+        ),
         contract=contract.name,
         contract_sha256=contract.sha256,
         observation=contract.names,
@@ -101,6 +105,7 @@ def training_record(
         lake_snapshot=lake_snapshot,
         timesteps=policy.timesteps,
         dagster_run_id=run_id,
+        mandate=mandate,
         hyperparameters=ppo.hyperparameters(),
         metrics=chosen.metrics,
         seeds=[
@@ -284,26 +289,30 @@ def judge(
     others = [row for row in decided if row["version"] != version]
     moment = _counts_from(settings, session, now)
     incumbent = champion_effective_at(others, moment, settings.train.purge_sessions)
-    contracts = dict(known.select("version", "contract").iter_rows())
+    contracts, mandates = dict(known.select("version", "contract").iter_rows()), mandates_of(known)
+    _require_mandate(settings, version, mandates)
 
     @cache
-    def venue_by(contract: str | None) -> Venue:
+    def venue_by(contract: str | None, mandate: Mandate | None) -> Venue:
         cut = account.windows(lake, settings, session, snapshot=snapshot, contract=contract)
-        return account.venue(settings, cut)
+        return account.venue(settings, cut, mandate)
+
+    def venue_of(policy: str) -> Venue:
+        return venue_by(contracts.get(policy), mandates.get(policy))
 
     def run(policy: str, name: str) -> BacktestResult:
-        return _run(venue_by(contracts.get(policy)), registry, settings, policy, name)
+        return _run(venue_of(policy), registry, settings, policy, name)
 
     challenger = run(version, "policy")
     champion = None if incumbent is None else run(incumbent.version, "champion")
-    baselines = run_baselines(venue_by(contracts.get(version)), challenger)
+    baselines = run_baselines(venue_of(version), challenger)
     tried = tried_before(known, version, settings.train.validation_sessions)
     verdict = promotion_gate(
         challenger,
         champion,
         baselines,
         bootstrap=settings.promotion.bootstrap,
-        vacant=incumbent is None or _cannot_speak(incumbent, moment, settings),
+        vacant=incumbent is None or _cannot_speak(incumbent, moment, settings, mandates),
         min_trades=settings.promotion.min_trades,
         level=settings.promotion.confidence,
         trials=trials(known, session, settings.train.validation_sessions),
@@ -345,7 +354,7 @@ def _run(
     from spy_assets.evaluation.backtest import greedy, run_policy
     from spy_assets.signals.risk import risk_filter
 
-    limits = account.desk(settings).limits
+    limits = replace(account.desk(settings).limits, max_positions=venue.book.config.max_positions)
     train_end = registry.fetch(version).train_end
     policy = greedy(registry.load(version).probabilities, min_confidence=limits.min_confidence)
     rules = risk_filter(replace(limits, min_confidence=0.0), train_end=train_end)
@@ -366,11 +375,12 @@ def trials(versions: pl.DataFrame, session: date, validation_sessions: int) -> i
 def tried_before(versions: pl.DataFrame, version: str, validation_sessions: int) -> list[str]:
     """Other versions to run beside one, so that the gate sees how much trials differ.
 
-    Those judged on sessions that this window has too, under the same contract and trained no later, so
-    that none has seen more of the window than this one has; the newest :data:`MOST_CANDIDATES`.
+    Those judged on sessions that this window has too, under the same contract and mandate and trained
+    no later, so that none has seen more of the window than this one has; the newest
+    :data:`MOST_CANDIDATES`.
     """
     rows = {row["version"]: row for row in versions.iter_rows(named=True)}
-    own = rows[version]
+    own, mandates = rows[version], mandates_of(versions)
     if own["partition"] is None:
         return []
     window = date.fromisoformat(own["partition"])
@@ -382,6 +392,7 @@ def tried_before(versions: pl.DataFrame, version: str, validation_sessions: int)
             and end <= window
             and sessions_apart(end, window) < validation_sessions
             and row["contract"] == own["contract"]
+            and mandates[row["version"]] == mandates[version]
         )
 
     found = [name for name, row in rows.items() if name != version and beside(row)]
@@ -414,13 +425,35 @@ def _effective_from(
     return decision_time(session) if first else moment
 
 
-def _cannot_speak(champion: Champion, moment: datetime, settings: Settings) -> bool:
-    """Whether an unproven champion has grown too old for any entry, so that its seat is free."""
+def mandates_of(versions: pl.DataFrame) -> dict[str, Mandate]:
+    """What each registered version was trained for."""
+    from spy_assets.simulator.mandate import Mandate
+
+    return {row["version"]: Mandate.recorded(row) for row in versions.iter_rows(named=True)}
+
+
+def _require_mandate(settings: Settings, version: str, mandates: Mapping[str, Mandate]) -> None:
+    """Refuse to judge a challenger that the account of the settings would not ask."""
+    own = account.mandate(settings)
+    trained = mandates.get(version, own)
+    if trained != own:
+        raise DataError(
+            f"version {version} was trained for {trained}, the settings have {own}",
+            hint=f"materialize models/{MODEL} for its window again, or set the mandate back",
+        )
+
+
+def _cannot_speak(
+    champion: Champion, moment: datetime, settings: Settings, mandates: Mapping[str, Mandate]
+) -> bool:
+    """Whether an unproven champion's seat is free: it is too old to enter, or of another mandate."""
     from spy_assets.models.policy.staleness import stale_reason
 
     session = last_closed_session(moment)
     aged = stale_reason(champion.train_end, session, settings.train.max_age_sessions)
-    return not champion.is_proven and aged is not None
+    own = account.mandate(settings)
+    another = mandates.get(champion.version, own) != own
+    return not champion.is_proven and (aged is not None or another)
 
 
 def promotion_rows(lake: Warehouse, *, snapshot: int | None = None) -> list[dict[str, Any]]:

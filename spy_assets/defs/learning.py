@@ -54,10 +54,13 @@ def realised_outcomes(
     lake: Warehouse, settings: Settings, session: date, contract: ObservationContract
 ) -> Outcomes:
     """What a policy can learn from at the decision time of ``session``."""
+    from spy_assets.defs import account
     from spy_assets.models.outcomes.records import outcomes_from_rows
 
-    known = ledger(lake, settings, decision_time(session))
-    return outcomes_from_rows([one for one, _ in known], [other for _, other in known], contract)
+    known, actions = ledger(lake, settings, decision_time(session)), account.desk(settings).actions
+    return outcomes_from_rows(
+        [one for one, _ in known], [other for _, other in known], contract, actions=actions
+    )
 
 
 def closed_trades(

@@ -24,7 +24,7 @@ from spy_assets.defs.describe import (
     write_metadata,
 )
 from spy_assets.defs.judging import MODEL
-from spy_assets.defs.partitions import OBSERVES_CHAINS, SESSIONS
+from spy_assets.defs.partitions import OBSERVES_CHAINS, SESSIONS, trained_version
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
 
@@ -112,8 +112,8 @@ def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
     retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
     freshness_policy=freshness.WEEKLY,
     pool=TRAINING_POOL,
-    # Another observation is another model: the window is trained again.
-    code_version="3-chain" if OBSERVES_CHAINS else "3",
+    # Another observation or mandate is another model: the window is trained again.
+    code_version=trained_version("3"),
 )
 def ppo_daily(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig

@@ -172,9 +172,17 @@ HISTORICAL = _SETTINGS.historical
 CHAIN_SOURCE = _SETTINGS.chain_source
 #: Whether models are trained on, and signals made from, option chains.
 OBSERVES_CHAINS = get_contract(_SETTINGS.observation).needs_chain
+
 YEARS = year_partitions(_SETTINGS)
 SESSIONS = session_partitions(_SETTINGS)
 CHAINS = chain_partitions(_SETTINGS)
 #: What models and signals are of.
 SYMBOL = _SETTINGS.symbol
 WINDOWS = window_partitions(_SETTINGS, clock.utc_now())
+
+
+def trained_version(base: str, settings: Settings = _SETTINGS) -> str:
+    """Code version of what is trained: another observation or mandate is another model."""
+    own = (settings.train.actions, settings.risk.max_positions)
+    chain = "-chain" if get_contract(settings.observation).needs_chain else ""
+    return base + chain + ("" if own == ("daily_7", 1) else f"-{own[0]}-{own[1]}")

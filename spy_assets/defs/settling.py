@@ -69,13 +69,12 @@ def settle_sessions(lake: Warehouse, settings: Settings, days: list[date]) -> Se
             hint="materialize the features of that session first, then its outcomes",
         )
     signals = [s for s in standing_signals(lake, settings.symbol) if s.session <= last]
-    position = paper.simulator.position
     settlement = settle_outcomes(
         signals,
         paper.simulator.trades,
         decision_time(last),
         source=settings.source,
-        open_sessions=[] if position is None else [position.decision_session],
+        open_sessions=[one.decision_session for one in paper.simulator.positions],
     )
     wanted = set(days)
     settled = _ids(lake, "ledger.outcomes", "signal_id")
@@ -188,7 +187,7 @@ def holdout_report(
         model=last.model,
         version=last.model_version,
         made_at=made_at,
-        costs=settings.costs,
+        costs=account.cost_label(settings),
         notices=last.notices,
         fill_alpha=desk.costs.alpha,
     )
@@ -212,9 +211,9 @@ def fills_of(paper: PaperAccount) -> dict[date, list[Any]]:
         trade.decision_session: [*trade.entry_fills, *trade.exit_fills]
         for trade in simulator.trades
     }
-    if simulator.position is not None:
-        fills[simulator.position.decision_session] = list(simulator.position.entry_fills)
-    return fills
+    return fills | {
+        position.decision_session: list(position.entry_fills) for position in simulator.positions
+    }
 
 
 def reconcile(paper: PaperAccount) -> str:

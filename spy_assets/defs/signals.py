@@ -200,7 +200,10 @@ def statistics(spy: SpyResource) -> dg.MaterializeResult:
             "actions": bar_plot(
                 list(actions), [float(n) for n in actions.values()], "Signals by action"
             ),
-            "total_pnl": round(everything.total_pnl, 2),
+        }
+        | {
+            f"total_pnl_{results.quotes.replace(' ', '_')}": round(results.total_pnl, 2)
+            for results in everything.results
         }
     )
 

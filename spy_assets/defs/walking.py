@@ -539,7 +539,7 @@ def tearsheet_facts(
         parameters=walk.parameters,
         seeds=walk.seeds,
         timesteps=walk.timesteps,
-        costs=settings.costs,
+        costs=account.cost_label(settings),
         lake_snapshots=walk.lake_snapshots,
         due_folds=len(folds_of(settings, made_at)),
         final_from=final_from(settings, made_at),

@@ -4,8 +4,8 @@
     buy_and_hold            all capital in shares, first open to last close, with their spread,
                             dividends reinvested; ``buy_and_hold_price_only`` where they are unknown
     random_same_rate        entries and exits at the challenger's own rates, structure by chance
-    always_<structure>      the same structure whenever the account is flat, for all twelve that there
-                            are, whether or not the policy's actions have them
+    always_<structure>      the same structure whenever the account has room, for all twelve that
+                            there are, whether or not the policy's actions have them
 
 Those of the last kind that receive a credit (:func:`short_premium`) are the ones to beat for a policy
 that sells options: they earn the premium for insurance without knowing anything. Uncovered ones set
@@ -143,15 +143,20 @@ def always(action: int) -> Act:
 
 
 def random_entries(enter: float, leave: float, seed: int) -> Act:
-    """Make a strategy that enters and closes with these probabilities, structure by chance."""
+    """Make a strategy that enters and closes with these probabilities, structure by chance.
+
+    Where the account may do either, it does either at its own rate.
+    """
     generator = np.random.default_rng(seed)
 
     def act(observation: Observation, mask: Mask) -> int:  # noqa: ARG001 - it looks at nothing
         drawn, pick = generator.random(2)
         hold = hold_of(mask)
-        if mask[hold + 1]:
-            return hold + 1 if drawn < leave else hold
+        leaving = leave if mask[hold + 1] else 0.0
+        if drawn < leaving:
+            return hold + 1
         allowed = np.flatnonzero(mask[:hold])
-        return int(allowed[int(pick * len(allowed))]) if len(allowed) and drawn < enter else hold
+        enters = len(allowed) > 0 and drawn < leaving + enter
+        return int(allowed[int(pick * len(allowed))]) if enters else hold
 
     return act

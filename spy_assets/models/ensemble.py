@@ -29,7 +29,6 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ConfigError, DataError, NonFiniteOutput
-from spy_assets.simulator.actions import CLOSE, ENTRIES, HOLD
 
 Vector = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -139,14 +138,15 @@ class Ensemble:
         mixed = np.asarray(weight @ said, dtype=np.float64)
         mixed /= mixed.sum()
         best = np.flatnonzero(allowed & (mixed >= mixed[allowed].max() - _TIE))
-        proposed, tied = int(CLOSE if CLOSE in best else best[0]), len(best) > 1
+        hold, close = len(allowed) - 2, len(allowed) - 1  # under any action map
+        proposed, tied = int(close if close in best else best[0]), len(best) > 1
         wanted = np.argmax(np.where(allowed, said, -1.0), axis=1)
         agreement = float(weight[wanted == proposed].sum())
-        unsure = proposed in ENTRIES and agreement < self.agreement - _TIE
+        unsure = proposed < hold and agreement < self.agreement - _TIE
         if tied or unsure:
-            decided = CLOSE if proposed == CLOSE else HOLD
+            decided = close if proposed == close else hold
             mixed = np.where(np.arange(len(mixed)) == decided, 1.0, 0.0)
-        possible = bool(allowed[list(ENTRIES)].any())
+        possible = bool(allowed[:hold].any())
         return Vote(mixed, int(np.argmax(mixed)), proposed, agreement, tied, possible)
 
     def _require_finite(self, said: Vector) -> None:

@@ -35,7 +35,8 @@ import numpy.typing as npt
 from spy_assets.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
-QuoteKind = Literal["surface", "chain"]
+#: Who quoted: a surface, a surface with the width of a spread model, or a market.
+QuoteKind = Literal["surface", "spread_model", "chain"]
 
 #: VIX's record close is 82.69 (2020-03-16) and it has never been below 3 points: a "decimal" of 3
 #: or more is index points passed by mistake.

@@ -56,9 +56,10 @@ _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 _VERSION_TAGS = (
     "partition", "train_start", "train_end", "policy_hash", "file_sha256", "file_bytes", "contract",
     "contract_sha256", "dataset_digest", "lake_snapshot", "timesteps", "seed", "dagster_run_id",
+    "actions", "actions_sha256", "max_positions",
 )  # fmt: skip
 _DATES = frozenset({"train_start", "train_end"})
-_NUMBERS = frozenset({"file_bytes", "lake_snapshot", "timesteps", "seed"})
+_NUMBERS = frozenset({"file_bytes", "lake_snapshot", "timesteps", "seed", "max_positions"})
 
 
 @dataclass(frozen=True)

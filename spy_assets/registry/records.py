@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any
 
 from spy_assets.models.policy.weights import FileIdentity
+from spy_assets.simulator.mandate import DAILY_MANDATE, Mandate
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class TrainingRecord:
         Environment steps of the chosen seed.
     dagster_run_id
         The run that trained, empty outside Dagster.
+    mandate
+        What the account may trade that it was trained for.
     hyperparameters, metrics
         Of the training as a whole.
     seeds
@@ -80,6 +83,7 @@ class TrainingRecord:
     lake_snapshot: int
     timesteps: int
     dagster_run_id: str = ""
+    mandate: Mandate = DAILY_MANDATE
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     seeds: Sequence[SeedRun] = ()
@@ -91,8 +95,9 @@ class TrainingRecord:
 
     @property
     def record_id(self) -> str:
-        """Identity of the training: the same window and policy are the same record."""
-        key = "|".join((self.profile, self.model, self.partition, self.policy_hash))
+        """Identity of the training: the same window, policy and mandate are the same record."""
+        parts = [self.profile, self.model, self.partition, self.policy_hash]
+        key = "|".join(parts if self.mandate == DAILY_MANDATE else [*parts, str(self.mandate)])
         return hashlib.sha256(key.encode()).hexdigest()[:20]
 
     @property
@@ -117,6 +122,7 @@ class TrainingRecord:
             "timesteps": str(self.timesteps),
             "seed": str(self.seed),
             "dagster_run_id": self.dagster_run_id,
+            **{name: str(value) for name, value in self.mandate.record().items()},
         }
 
     def to_json(self) -> str:
@@ -126,6 +132,7 @@ class TrainingRecord:
             "weights": {"sha256": self.identity.sha256, "size_bytes": self.identity.size_bytes},
             "train_start": self.train_start.isoformat(),
             "train_end": self.train_end.isoformat(),
+            "mandate": self.mandate.record(),
             "seeds": [
                 {
                     "seed": run.seed,
@@ -154,6 +161,7 @@ class TrainingRecord:
             "observation": tuple(values["observation"]),
             "train_start": date.fromisoformat(values["train_start"]),
             "train_end": date.fromisoformat(values["train_end"]),
+            "mandate": Mandate.recorded(values.get("mandate") or {}),
             "seeds": tuple(SeedRun(**run) for run in values["seeds"]),
         }
         return cls(**values)

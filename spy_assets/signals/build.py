@@ -2,8 +2,9 @@
 
 The order of questions is fixed. Without a champion, a complete observation of the champion's own
 contract and a sound answer of the model there is nothing to decide: HOLD, with the reason.
-Otherwise the most probable allowed action is proposed, its legs are quoted, and the risk rules may
-turn an entry into HOLD. They never touch CLOSE.
+A model that was trained for another mandate (other actions, another number of positions) is not asked
+either. Otherwise the most probable allowed action is proposed, its legs are quoted, and the risk rules
+may turn an entry into HOLD. They never touch CLOSE, which closes all open positions.
 
 Quotes are those at the close of the session decided on, since the prices at which the order fills,
 at the next open, are not known yet.
@@ -32,7 +33,6 @@ from spy_assets.features.observation import (
     build_observation,
     missing_reasons,
 )
-from spy_assets.options.structures import Leg
 from spy_assets.signals.calibration import Calibration
 from spy_assets.signals.champion import Champion
 from spy_assets.signals.contract import (
@@ -46,17 +46,20 @@ from spy_assets.signals.contract import (
 )
 from spy_assets.signals.risk import AccountState, Conditions, Proposal, RiskLimits, assess
 from spy_assets.signals.setup import (
+    AND,
     NO_SETUP,
+    Held,
     Moment,
     Pricing,
     Setup,
     closing_setup,
     entry_setup,
 )
-from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD
+from spy_assets.simulator.actions import ActionMap
 from spy_assets.simulator.book import DailyConfig
 from spy_assets.simulator.costs import CostModel
 from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules
+from spy_assets.simulator.mandate import DAILY_MANDATE, Mandate
 
 MODEL_NAME: Final = "ppo_daily"
 
@@ -105,21 +108,23 @@ class MarketInput:
 class AccountInput:
     """The account as the model sees it and as the risk rules see it.
 
-    ``portfolio`` are the five portfolio dimensions, ``mask`` the allowed actions, ``held`` the legs
-    of the open position (empty without one) and ``held_quantity`` its units.
+    ``portfolio`` are the five portfolio dimensions, ``mask`` the allowed actions, ``held`` the open
+    positions, oldest first.
     """
 
     portfolio: Mapping[str, float]
     mask: npt.NDArray[np.bool_]
     state: AccountState
-    held: tuple[Leg, ...] = ()
-    held_structure: str = ""
-    held_quantity: int = 0
+    held: tuple[Held, ...] = ()
 
 
 @dataclass(frozen=True)
 class ChampionPolicy:
-    """A champion with its network; ``contract_sha256`` is the definition it was trained on."""
+    """A champion with its network.
+
+    ``contract_sha256`` is the definition of the observation that it was trained on, ``mandate`` what
+    the account that it was trained for may trade.
+    """
 
     champion: Champion
     probabilities: Callable[
@@ -127,17 +132,22 @@ class ChampionPolicy:
     ]
     contract: str
     contract_sha256: str
+    mandate: Mandate = DAILY_MANDATE
 
     @classmethod
     def refusing(
-        cls, champion: Champion, error: ModelError, contract: ObservationContract
+        cls,
+        champion: Champion,
+        error: ModelError,
+        contract: ObservationContract,
+        mandate: Mandate = DAILY_MANDATE,
     ) -> ChampionPolicy:
         """A champion that cannot be asked: its file is lost or broken, or the registry is away."""
 
         def refuse(*_observation_and_mask: object) -> npt.NDArray[np.float64]:
             raise error
 
-        return cls(champion, refuse, contract.name, contract.sha256)
+        return cls(champion, refuse, contract.name, contract.sha256, mandate)
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,11 @@ class Desk:
     contract: ObservationContract = DAILY_15_PROXY_V1
 
     @property
+    def actions(self) -> ActionMap:
+        """What the numbers of decisions mean."""
+        return self.config.actions
+
+    @property
     def pricing(self) -> Pricing:
         """What the signal's legs are chosen and priced by."""
         return Pricing(self.costs, self.rules, self.config)
@@ -163,7 +178,7 @@ class Desk:
 class _Answer:
     """What the model wants, or why it was not asked or not understood."""
 
-    action: int = HOLD
+    action: int
     asked: bool = False
     confidence: float | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
@@ -197,55 +212,73 @@ def build_signal(
     gives HOLD with the reason first in ``reasons``; nothing is raised for it. ``calibration`` only
     says what confidence is shown: the rules go by the policy's own probability, as in a backtest.
     """
-    answer = _ask(market, account, policy, desk)
+    answer, actions = _ask(market, account, policy, desk), desk.actions
     setup = _setup(answer.action, market, account, desk)
     if setup is None:
-        answer = _hold(answer, f"not_priced: {DAILY_ACTIONS[answer.action].structure}")
-        setup = NO_SETUP
+        unpriced = f"not_priced: {actions.structure(answer.action)}"
+        answer, setup = _hold(answer, actions.hold, unpriced), NO_SETUP
     proposal = Proposal(
-        action_name=_name(answer.action),
+        action_name=actions.names[answer.action],
         confidence=answer.confidence,
         requirement=setup.requirement,
     )
     flags = (*conditions.quality_flags, *_flags(market.row))
     conditions = replace(conditions, quality_flags=tuple(dict.fromkeys(flags)))
     verdict = assess(proposal, account.state, conditions, desk.limits)
-    action = answer.action if verdict.allowed else HOLD
+    action = answer.action if verdict.allowed else actions.hold
     if not verdict.allowed:
         setup = NO_SETUP
-    size = account.held_quantity if action == CLOSE else verdict.size
+    size = setup.units if action == actions.close else verdict.size
     decided = _Decided(answer, action, setup, verdict, size)
-    signal = _assemble(market, policy, desk, decided, calibration)
-    circumstances = {"lake_snapshot": lake_snapshot, "settings_digest": settings_digest}
+    signal = _assemble(market, policy, desk, decided, calibration, account.state)
+    circumstances = {
+        "lake_snapshot": lake_snapshot,
+        "settings_digest": settings_digest,
+        "mandate": str(desk.config.mandate),
+    }
     return signal.model_copy(update=circumstances)
 
 
 def _ask(
     market: MarketInput, account: AccountInput, policy: ChampionPolicy | None, desk: Desk
 ) -> _Answer:
-    shown = _shown(market.row, account.portfolio, desk.contract)
+    hold, shown = desk.actions.hold, _shown(market.row, account.portfolio, desk.contract)
+
+    def unasked(reason: str) -> _Answer:
+        return _Answer(hold, observation=shown, reasons=(reason,))
+
     if policy is None:
-        return _Answer(observation=shown, reasons=("no_model_yet",))
-    if (policy.contract, policy.contract_sha256) != (desk.contract.name, desk.contract.sha256):
-        detail = f"model has {policy.contract} {policy.contract_sha256[:12]}, features have "
-        detail += f"{desk.contract.name} {desk.contract.sha256[:12]}"
-        return _Answer(observation=shown, reasons=(f"contract_mismatch: {detail}",))
+        return unasked("no_model_yet")
+    unfit = _unfit(policy, desk)
+    if unfit is not None:
+        return unasked(unfit)
     missing = _missing(market, desk.contract)
     if missing:
-        return _Answer(observation=shown, reasons=(f"missing_input: {', '.join(missing)}",))
+        return unasked(f"missing_input: {', '.join(missing)}")
     try:
         observation = build_observation(market.row or {}, account.portfolio, desk.contract)
         probabilities = policy.probabilities(observation, account.mask)
         action = choose_action(probabilities, account.mask)
     except IncompleteObservation as error:
-        return _Answer(observation=shown, reasons=(f"missing_input: {', '.join(error.reasons)}",))
+        return unasked(f"missing_input: {', '.join(error.reasons)}")
     except ModelError as error:
         cause = _MODEL_CAUSES.get(type(error), "model_error")
-        return _Answer(observation=shown, reasons=(f"{cause}: {error.message}",))
-    named = {_name(number): float(value) for number, value in enumerate(probabilities)}
+        return unasked(f"{cause}: {error.message}")
+    named = dict(zip(desk.actions.names, map(float, probabilities), strict=True))
     return _Answer(
         action, True, float(probabilities[action]), named, tuple(map(float, observation))
     )
+
+
+def _unfit(policy: ChampionPolicy, desk: Desk) -> str | None:
+    """Why a policy must not be asked at this desk: another observation, or another mandate."""
+    own, mandate = desk.contract, desk.config.mandate
+    if (policy.contract, policy.contract_sha256) != (own.name, own.sha256):
+        detail = f"model has {policy.contract} {policy.contract_sha256[:12]}, features have "
+        return f"contract_mismatch: {detail}{own.name} {own.sha256[:12]}"
+    if policy.mandate != mandate:
+        return f"mandate_mismatch: model was trained for {policy.mandate}, account is {mandate}"
+    return None
 
 
 def _missing(market: MarketInput, contract: ObservationContract) -> list[str]:
@@ -273,19 +306,20 @@ def _finite(value: object) -> float | None:
 
 def _setup(action: int, market: MarketInput, account: AccountInput, desk: Desk) -> Setup | None:
     """Quote what the action trades; ``None`` if it cannot be priced."""
-    if action == HOLD or (action == CLOSE and not account.held):
+    actions = desk.actions
+    if action == actions.hold or (action == actions.close and not account.held):
         return NO_SETUP
     if market.spot is None or market.vix is None or market.rate is None:
         return None
     moment = Moment(market.session, market.spot, market.vix, market.rate)
-    if action == CLOSE:
-        return closing_setup(account.held, account.held_structure, moment, desk.pricing)
-    return entry_setup(DAILY_ACTIONS[action].structure, moment, desk.pricing)
+    if action == actions.close:
+        return closing_setup(account.held, moment, desk.pricing)
+    return entry_setup(actions.openings[action], moment, desk.pricing)
 
 
-def _hold(answer: _Answer, reason: str) -> _Answer:
+def _hold(answer: _Answer, hold: int, reason: str) -> _Answer:
     return _Answer(
-        HOLD, False, None, answer.probabilities, answer.observation, (reason, *answer.reasons)
+        hold, False, None, answer.probabilities, answer.observation, (reason, *answer.reasons)
     )
 
 
@@ -295,9 +329,11 @@ def _assemble(
     desk: Desk,
     decided: _Decided,
     calibration: Calibration | None,
+    state: AccountState,
 ) -> Signal:
     answer, action, setup = decided.answer, decided.action, decided.setup
-    confidence, kind = _confidence(answer, calibration)
+    actions, names = desk.actions, desk.actions.names
+    confidence, kind = _confidence(answer, calibration, actions.hold)
     champion = policy.champion if policy else None
     model = champion.model if champion else MODEL_NAME
     version = champion.version if champion else NO_MODEL
@@ -317,10 +353,10 @@ def _assemble(
         champion_basis=basis,
         regime=market.regime,
         action=action,
-        action_name=_name(action),
-        requested_action=_name(answer.action) if answer.asked else None,
-        structure=DAILY_ACTIONS[action].structure,
-        display_symbol=setup.display_symbol.replace(market.symbol, market.display_name, 1),
+        action_name=names[action],
+        requested_action=names[answer.action] if answer.asked else None,
+        structure=actions.structure(action),
+        display_symbol=_display_symbol(setup, market),
         legs=setup.legs,
         probabilities=answer.probabilities,
         confidence=confidence,
@@ -335,7 +371,7 @@ def _assemble(
         breakevens=setup.breakevens,
         size=decided.size,
         market=market.view,
-        reasons=_reasons(answer, decided.verdict, action),
+        reasons=_reasons(answer, decided.verdict, action, desk, state),
         risk=decided.verdict,
         quality_flags=_flags(market.row),
         notices=_notices(market, champion),
@@ -343,24 +379,38 @@ def _assemble(
     )
 
 
+def _display_symbol(setup: Setup, market: MarketInput) -> str:
+    """The positions' symbols with the root as it is shown."""
+    shown = setup.display_symbol.split(AND)
+    return AND.join(one.replace(market.symbol, market.display_name, 1) for one in shown)
+
+
 def _confidence(
-    answer: _Answer, calibration: Calibration | None
+    answer: _Answer, calibration: Calibration | None, hold: int
 ) -> tuple[float | None, ConfidenceKind]:
     """Give the confidence that is shown, and what it is; only entries have a profit to be sure of."""
     if not answer.asked or answer.confidence is None:
         return None, "none"
-    if calibration is None or answer.action not in ENTRIES:
+    if calibration is None or answer.action >= hold:
         return answer.confidence, "masked_policy_probability"
     return calibration(answer.confidence), "calibrated"
 
 
-def _reasons(answer: _Answer, verdict: RiskVerdict, action: int) -> tuple[str, ...]:
-    """Why: the model's part first, unless a risk rule overruled it; then every failed rule."""
+def _reasons(
+    answer: _Answer, verdict: RiskVerdict, action: int, desk: Desk, state: AccountState
+) -> tuple[str, ...]:
+    """Why: the model's part first, unless a risk rule overruled it; then every failed rule.
+
+    An account that may hold several positions says how many it holds.
+    """
     failed = tuple(f"{rule.rule}: {rule.detail}" for rule in verdict.rules if not rule.passed)
     own = answer.reasons
     if answer.asked:
-        own = (f"policy: {_name(answer.action)} is the most probable allowed action",)
-    return failed + own if answer.asked and action != answer.action else own + failed
+        own = (f"policy: {desk.actions.names[answer.action]} is the most probable allowed action",)
+    most = desk.config.max_positions
+    held = (f"positions: {state.open_positions} open of {most}",) if most > 1 else ()
+    overruled = answer.asked and action != answer.action
+    return (failed + own if overruled else own + failed) + held
 
 
 def _flags(row: Mapping[str, object] | None) -> tuple[str, ...]:
@@ -375,7 +425,3 @@ def _notices(market: MarketInput, champion: Champion | None) -> tuple[str, ...]:
     if champion is not None and not champion.is_proven:
         return ("champion by bootstrap: not proven", champion.reason, *notices)
     return tuple(notices)
-
-
-def _name(action: int) -> str:
-    return DAILY_ACTIONS[action].action.name

@@ -15,6 +15,13 @@ stands in ``probabilities`` too. How good either is is measured on settled outco
 (``signals.statistics``: Brier score and calibration error). An entry that a risk rule blocks becomes
 HOLD and keeps ``requested_action`` and ``confidence``.
 
+``CLOSE`` closes all open positions. Of one the signal shows legs and ``size`` as they were opened; of
+several it shows the legs of all, oldest position first, each with all its contracts in ``ratio``, and
+``size`` 1. An entry without a ``max_loss`` has none: it sells an uncovered option.
+
+``mandate`` is the action map and the number of positions of the account that decided
+(:mod:`spy_assets.simulator.mandate`), by which the number ``action`` is read; without it ``daily_7/1``.
+
 ``settings_digest`` names the limits, costs, clock and capital of the desk that decided; a replay under
 others is another question, not another answer.
 
@@ -39,11 +46,11 @@ NO_MODEL: Final = "none"
 #: Actions that open nothing.
 NOT_ENTRIES: Final = frozenset({"HOLD", "CLOSE"})
 
-QuoteKind = Literal["surface", "chain"]
+QuoteKind = Literal["surface", "spread_model", "chain"]
 Basis = Literal["gate", "bootstrap", "none"]
 ConfidenceKind = Literal["masked_policy_probability", "calibrated", "none"]
 #: What does not belong to the decision itself.
-_CIRCUMSTANCES: Final = frozenset({"lake_snapshot", "settings_digest"})
+_CIRCUMSTANCES: Final = frozenset({"lake_snapshot", "settings_digest", "mandate"})
 
 
 class _Frozen(BaseModel):
@@ -53,8 +60,9 @@ class _Frozen(BaseModel):
 class SignalLeg(_Frozen):
     """One leg as quoted at ``quote_time``; ``side`` is what the signal tells to do.
 
-    ``quote_kind`` is ``surface`` when the price comes from the volatility surface and ``chain``
-    when a market quoted it. The fill happens later, at prices that nobody knows at ``as_of``.
+    ``quote_kind`` is ``surface`` when the price comes from the volatility surface, ``spread_model``
+    when the distance from bid to ask is a model's too, and ``chain`` when a market quoted it. The fill
+    happens later, at prices that nobody knows at ``as_of``.
     """
 
     occ: str
@@ -165,6 +173,7 @@ class Signal(_Frozen):
     state_vector: tuple[float | None, ...] = ()
     lake_snapshot: int | None = None
     settings_digest: str | None = None
+    mandate: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Signal:
@@ -206,7 +215,7 @@ class Signal(_Frozen):
         return cls.model_validate_json(text)
 
     def decision_digest(self) -> str:
-        """SHA-256 of everything but snapshot and settings: equal digests, the same decision."""
+        """SHA-256 of everything but the circumstances: equal digests, the same decision."""
         body = self.model_dump(mode="json", exclude=set(_CIRCUMSTANCES))
         return hashlib.sha256(_dumps(body).encode()).hexdigest()
 

@@ -16,6 +16,7 @@ TITLES: Final = {
     "model_error": "The model does not answer",
     "registry_unavailable": "The model registry does not answer",
     "contract_mismatch": "The model was trained on another observation",
+    "mandate_mismatch": "The model was trained for another account",
     "missing_input": "An input of the model is missing",
     "kill_switch": "Trading is halted",
     "drawdown_halt": "Drawdown halt",
@@ -31,6 +32,7 @@ _OF_A_MODEL: Final = frozenset(
         "model_error",
         "registry_unavailable",
         "contract_mismatch",
+        "mandate_mismatch",
         "stale_model",
     }
 )

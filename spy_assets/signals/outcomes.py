@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Any, Final, Literal
 
 from spy_assets.errors import DataError
+from spy_assets.options.structures import structure_named
 from spy_assets.sessions import next_session, require_aware, session_close
 from spy_assets.signals.contract import Signal
 from spy_assets.simulator.chain_fills import quote_kind_of
@@ -25,12 +26,7 @@ RuleLabel = Literal["profitable", "loss", "undecided"]
 RULE_PROFIT: Final = 0.01
 RULE_LOSS: Final = -0.008
 RULE_CONDOR: Final = 0.015
-_DIRECTION: Final = {
-    "long_call": 1,
-    "bull_call_debit": 1,
-    "long_put": -1,
-    "bear_put_debit": -1,
-}
+_DIRECTION: Final = {"bullish": 1, "bearish": -1}
 
 
 @dataclass(frozen=True)
@@ -118,27 +114,28 @@ def outcome_row(signal: Signal, trade: Trade, *, source: str) -> dict[str, Any]:
     }
 
 
-def rule_label(structure: str, spot_entry: float, spot_exit: float) -> RuleLabel:
+def rule_label(structure: str, spot_entry: float, spot_exit: float) -> RuleLabel | None:
     """Judge by the move of the underlying alone, as the seed did.
 
     Bullish structures: +1 % or more is profitable, -0.8 % or less a loss; bearish ones mirrored; a
-    condor is profitable within 1.5 % and a loss outside. All between is undecided.
+    condor, or another neutral one, is profitable within 1.5 % and a loss outside. All between is
+    undecided. The seed had no rule for what is bought for a large move either way: None.
 
     >>> rule_label("bull_call_debit", 100.0, 101.0), rule_label("bear_put_debit", 100.0, 100.8)
     ('profitable', 'loss')
 
     Raises
     ------
-    DataError
-        If the structure has no such rule.
+    ConfigError
+        If there is no such structure.
     """
+    view = structure_named(structure).direction
     move = round(spot_exit / spot_entry - 1.0, 12)  # 101/100 - 1 must count as the full 1 %
-    if structure == "iron_condor":
+    if view == "neutral":
         return "profitable" if abs(move) <= RULE_CONDOR else "loss"
-    if structure not in _DIRECTION:
-        known = ", ".join([*_DIRECTION, "iron_condor"])
-        raise DataError(f"no spot rule for structure {structure!r}", hint=f"known: {known}")
-    signed = move * _DIRECTION[structure]
+    if view not in _DIRECTION:
+        return None
+    signed = move * _DIRECTION[view]
     if signed >= RULE_PROFIT:
         return "profitable"
     return "loss" if signed <= RULE_LOSS else "undecided"

@@ -11,7 +11,6 @@ market is rebuilt for the sessions before the revision; otherwise one walk serve
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -39,43 +38,15 @@ from spy_assets.signals.build import (
 from spy_assets.signals.calibration import MIN_TRADES, Calibration, calibrate
 from spy_assets.signals.champion import Champion, champion_effective_at
 from spy_assets.signals.contract import MarketView, Signal
+from spy_assets.signals.recorded import Numbers, Recorded
 from spy_assets.signals.risk import AccountState, Conditions, Watermark
-from spy_assets.simulator.actions import HOLD, N_ACTIONS
+from spy_assets.signals.setup import Held
 from spy_assets.simulator.book import DailyConfig, PathBook
 from spy_assets.simulator.chain_fills import ChainFills, QuotedBook
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.market_path import MarketPath
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A decision that stands in the ledger, and the policy's own probability of it."""
-
-    session: date
-    action: int
-    size: int
-    signal_id: str = ""
-    probability: float | None = None
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Recorded:
-        """Read the columns of ``ledger.signals``."""
-        given = json.loads(row.get("probabilities") or "{}")
-        return cls(
-            row["session"],
-            int(row["action"]),
-            int(row["size"] or 0),
-            row["signal_id"],
-            given.get(row.get("action_name")),
-        )
-
-    @classmethod
-    def of(cls, signal: Signal) -> Recorded:
-        """What the ledger keeps of a signal."""
-        probability = signal.probabilities.get(signal.action_name)
-        return cls(signal.session, signal.action, signal.size, signal.signal_id, probability)
 
 
 @dataclass
@@ -124,10 +95,15 @@ class PaperAccount:
         Rows of ``features.daily_15`` of one symbol, one per session, with prices.
     setup
         Capital, costs, exit rules.
+    mandates
+        Those of the decisions that it will follow.
     """
 
-    def __init__(self, rows: pl.DataFrame, setup: PaperSetup) -> None:
+    def __init__(
+        self, rows: pl.DataFrame, setup: PaperSetup, mandates: Iterable[str | None] = ()
+    ) -> None:
         self._size = SignalSize()
+        self._numbers = Numbers(setup.config, mandates)
         path = MarketPath.from_frame(rows)
         # Whether an observation is complete is asked where it is decided, by the model's own contract.
         self.path = replace(path, valid=np.isfinite(path.iv_close) & np.isfinite(path.rate))
@@ -146,13 +122,16 @@ class PaperAccount:
         self._decisions: list[Decision] = []
 
     def _book(self, setup: PaperSetup) -> PathBook:
-        config, costs = replace(setup.config, sizing=self._size), setup.desk.costs
+        config, costs = replace(self._numbers.config, sizing=self._size), setup.desk.costs
         if setup.chains is None:
             return PathBook(self.path, costs, config)
         return QuotedBook(self.path, costs, config, setup.chains)
 
     def decide(self, action: int, size: int) -> None:
-        """Queue the decision of the present session and walk to the next, if there is one."""
+        """Queue the decision of the present session and walk to the next, if there is one.
+
+        The number is one of the account's, whose own openings have the numbers of the settings' map.
+        """
         self._size.units = size
         simulator = self.simulator
         allowed = tuple(int(one) for one in np.flatnonzero(simulator.mask()))
@@ -171,7 +150,10 @@ class PaperAccount:
         """Follow the recorded decisions up to the close of ``session``; none recorded is HOLD."""
         while self._next_session() <= session:
             known = recorded.get(self.simulator.session)
-            self.decide(known.action if known else HOLD, known.size if known else 1)
+            if known is None:
+                self.decide(self.simulator.actions.hold, 1)
+            else:
+                self.decide(self._numbers.number(known), known.size)
 
     def _next_session(self) -> date:
         """The session that a step would enter: one after the day asked for is not stepped into."""
@@ -192,6 +174,7 @@ class PaperAccount:
             trades=tuple(self.simulator.trades),
             decisions=tuple(self._decisions[: len(self._equity) - 1]),
             costs=costs,
+            actions=self.simulator.actions,
         )
 
     def calibration(self, recorded: Mapping[date, Recorded]) -> Calibration | None:
@@ -209,20 +192,18 @@ class PaperAccount:
     def as_input(self) -> AccountInput:
         """The account as the model and the risk rules see it."""
         simulator = self.simulator
-        position = simulator.position
+        positions = simulator.positions
         return AccountInput(
             portfolio=simulator.portfolio(),
-            mask=simulator.mask(),
+            mask=self._numbers.own_mask(simulator.mask(), len(positions)),
             state=AccountState(
                 cash=simulator.account.available,
                 equity=simulator.value,
                 peak_equity=self.mark.peak,
-                open_positions=0 if position is None else 1,
+                open_positions=len(positions),
                 worst_drawdown=self.mark.worst,
             ),
-            held=() if position is None else position.legs,
-            held_structure="" if position is None else position.structure,
-            held_quantity=0 if position is None else position.quantity,
+            held=tuple(Held(one.legs, one.structure, one.quantity) for one in positions),
         )
 
 
@@ -295,11 +276,11 @@ def decide_sessions(
     market, moods = Versions(history.observations), Versions(history.regimes)
     raw = None if history.raw is None else Versions(history.raw)
     chains = ChainRows(market, history.chains)
-    common = _account(market.known_at(decision_time(days[-1]), first), setup)
+    common = _account(market.known_at(decision_time(days[-1]), first), setup, recorded)
     for day in days:
         moment = decision_time(day)
         revised = market.revised_later(day, first)
-        walk = _account(market.known_at(moment, first), setup) if revised else common
+        walk = _account(market.known_at(moment, first), setup, recorded) if revised else common
         mood = moods.row(day, moment)
         seen = Seen(
             row=market.row(day, moment),
@@ -418,15 +399,19 @@ def settle(
     if not recorded:
         return None
     rows = known_at(versions, decision_time(through), min(recorded))
-    account = _account(rows, setup)
+    account = _account(rows, setup, recorded)
     if account is not None:
         account.finish(recorded)
     return account
 
 
-def _account(rows: pl.DataFrame, setup: PaperSetup) -> PaperAccount | None:
+def _account(
+    rows: pl.DataFrame, setup: PaperSetup, recorded: Mapping[date, Recorded]
+) -> PaperAccount | None:
     priced = rows.filter(pl.col("open").is_not_null() & pl.col("close").is_not_null())
-    return None if priced.is_empty() else PaperAccount(priced, setup)
+    if priced.is_empty():
+        return None
+    return PaperAccount(priced, setup, [one.mandate for one in recorded.values()])
 
 
 def _decide_one(
@@ -475,7 +460,8 @@ def _policy(champion: Champion, book: Book, setup: PaperSetup) -> ChampionPolicy
     try:
         return book.policy_of(champion)
     except ModelError as error:
-        return ChampionPolicy.refusing(champion, error, setup.desk.contract)
+        own = setup.desk
+        return ChampionPolicy.refusing(champion, error, own.contract, own.config.mandate)
 
 
 def _contract(policy: ChampionPolicy, setup: PaperSetup) -> ObservationContract:
@@ -491,8 +477,9 @@ def _contract(policy: ChampionPolicy, setup: PaperSetup) -> ObservationContract:
 
 def empty_account(setup: PaperSetup) -> AccountInput:
     """The account before its first session: cash, nothing open, only HOLD allowed."""
-    mask = np.zeros(N_ACTIONS, dtype=np.bool_)
-    mask[HOLD] = True
+    actions = setup.config.actions
+    mask = np.zeros(len(actions), dtype=np.bool_)
+    mask[actions.hold] = True
     return AccountInput(
         portfolio=portfolio_dimensions(value=setup.capital, initial_capital=setup.capital),
         mask=mask,

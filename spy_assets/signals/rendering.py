@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from spy_assets.evaluation.statistics import Interval
+from spy_assets.options.contracts import MULTIPLIER
+from spy_assets.options.structures import STRUCTURES
 from spy_assets.signals.contract import MarketView, Signal, SignalLeg
-from spy_assets.signals.statistics import SignalStatistics
+from spy_assets.signals.setup import AND
+from spy_assets.signals.statistics import Results, SignalStatistics
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -46,6 +49,15 @@ _COLOURS: Final = {
     "HOLD": "yellow",
     "CLOSE": "magenta",
 }
+#: Of actions with other names: by the structure's view of the market.
+_VIEWS: Final = {
+    "bullish": ("[^]", "green"),
+    "bearish": ("[v]", "red"),
+    "neutral": ("[=]", "cyan"),
+    "long_volatility": ("[~]", "magenta"),
+}
+#: Most actions whose probability is drawn.
+_MOST_BARS: Final = len(GLYPHS)
 _MISSING: Final = "n/a"
 #: Characters of a line where no terminal says how many it shows; longer lines are broken.
 LINE_WIDTH: Final = 88
@@ -101,17 +113,9 @@ def render_statistics(statistics: SignalStatistics) -> str:
     """Render one window of signal statistics as plain text; ends with a newline."""
     rows = (
         ("total / executed", f"{statistics.total} / {statistics.executed}"),
-        ("settled / profitable", f"{statistics.settled} / {statistics.profitable}"),
-        ("hit rate", _interval(statistics.hit_rate)),
-        (
-            "P&L total / average",
-            f"{_signed(statistics.total_pnl)} / {_signed(statistics.average_pnl)}",
-        ),
         ("average confidence", _percent(statistics.average_confidence)),
-        (
-            "Brier / calibration",
-            f"{_number(statistics.brier, 3)} / {_number(statistics.calibration_error, 3)}",
-        ),
+        *(row for results in statistics.results for row in _results(results)),
+        *(() if statistics.results else (("settled", "none"),)),
         ("by action", _counts(statistics.by_action)),
         ("held because", _counts(statistics.hold_reasons)),
         ("rules, entries passed", _pass_rates(statistics)),
@@ -123,6 +127,20 @@ def render_statistics(statistics: SignalStatistics) -> str:
             value, LINE_WIDTH, initial_indent=label, subsequent_indent=" " * len(label)
         ) or [label]
     return "\n".join(lines) + "\n"
+
+
+def _results(results: Results) -> tuple[tuple[str, str], ...]:
+    """What trades earned at one kind of quotes, under its name."""
+    return (
+        ("filled at", f"{results.quotes} quotes"),
+        ("settled / profitable", f"{results.settled} / {results.profitable}"),
+        ("hit rate", _interval(results.hit_rate)),
+        ("P&L total / average", f"{_signed(results.total_pnl)} / {_signed(results.average_pnl)}"),
+        (
+            "Brier / calibration",
+            f"{_number(results.brier, 3)} / {_number(results.calibration_error, 3)}",
+        ),
+    )
 
 
 def net_premium(legs: Sequence[SignalLeg]) -> float:
@@ -190,18 +208,38 @@ def _market(signal: Signal) -> Iterator[_Line]:
 
 def _recommendation(signal: Signal) -> Iterator[_Line]:
     yield _Line("AI RECOMMENDATION", "bold")
-    colour = _COLOURS.get(signal.action_name, "")
-    headline = f"  {GLYPHS.get(signal.action_name, '[?]')} {signal.action_name}"
+    glyph, colour = _look(signal)
+    headline = f"  {glyph} {signal.action_name}"
     blocked = signal.asked_for_entry and not signal.is_entry
     if blocked:
         headline += f"  (model asked for {signal.requested_action}, {_percent(signal.confidence)})"
     elif signal.confidence is not None:
         headline += f"  {_percent(signal.confidence)} confidence"
     yield _Line(headline, f"bold {colour}".strip())
-    for name, probability in sorted(
-        signal.probabilities.items(), key=lambda item: list(GLYPHS).index(item[0])
-    ):
-        yield _Line(f"  {name:<12} {bar(probability)} {probability:6.1%}")
+    yield from _bars(signal.probabilities)
+
+
+def _look(signal: Signal) -> tuple[str, str]:
+    """Glyph and colour of what a signal tells to do."""
+    if signal.action_name in GLYPHS:
+        return GLYPHS[signal.action_name], _COLOURS[signal.action_name]
+    structure = STRUCTURES.get(signal.structure)
+    return ("[?]", "") if structure is None else _VIEWS.get(structure.direction, ("[?]", ""))
+
+
+def _bars(probabilities: Mapping[str, float]) -> Iterator[_Line]:
+    """A bar for each of the daily actions; of a wider map for the most probable ones."""
+    if set(probabilities) <= set(GLYPHS):
+        shown = sorted(probabilities, key=list(GLYPHS).index)
+    else:
+        shown = sorted(probabilities, key=lambda name: (-probabilities[name], name))[:_MOST_BARS]
+    width = max([12, *map(len, shown)])
+    for name in shown:
+        yield _Line(f"  {name:<{width}} {bar(probabilities[name])} {probabilities[name]:6.1%}")
+    others = len(probabilities) - len(shown)
+    if others:
+        rest = max(0.0, 1.0 - math.fsum(probabilities[name] for name in shown))
+        yield _Line(f"  {f'{others} others':<{width}} {bar(rest)} {rest:6.1%}")
 
 
 def _setup(signal: Signal) -> Iterator[_Line]:
@@ -210,22 +248,34 @@ def _setup(signal: Signal) -> Iterator[_Line]:
     yield _Line("")
     yield _Line("TRADE SETUP", "bold")
     yield _Line(f"  {'Contract':<10}: {signal.display_symbol}", "bold")
-    yield _Line(f"  {'Type':<10}: {TITLES.get(signal.structure, signal.structure.upper())}")
+    yield _Line(f"  {'Type':<10}: {_title(signal.structure)}")
     kinds = "/".join(sorted({leg.quote_kind for leg in signal.legs}))
     label = "Entry" if signal.is_entry else "Close at"
-    price = _premium(net_premium(signal.legs))
+    several = signal.display_symbol.count(AND) + 1
+    net = net_premium(signal.legs)
+    price = _premium(net) if several == 1 else _in_all(net)
     yield _Line(f"  {label:<10}: {price} ({kinds} quotes at the close)")
     if signal.stop is not None:
         yield _Line(f"  {'Stop':<10}: {_premium(signal.stop)}")
     if signal.target is not None:
         yield _Line(f"  {'Target':<10}: {_premium(signal.target)}")
     yield from _levels(signal)
-    if signal.max_loss is not None:
+    if signal.is_entry:
         best = "UNLIMITED" if signal.max_profit_unlimited else _dollars(signal.max_profit)
-        yield _Line(f"  MAX PROFIT {best} / MAX LOSS {_dollars(signal.max_loss)}", "bold")
+        worst = "UNLIMITED" if signal.max_loss is None else _dollars(signal.max_loss)
+        yield _Line(f"  MAX PROFIT {best} / MAX LOSS {worst}", "bold")
         breakevens = ", ".join(f"{level:.2f}" for level in signal.breakevens)
         yield _Line(f"  {'Breakeven':<10}: {breakevens or _MISSING}")
-    yield _Line(f"  {'Size':<10}: {signal.size} unit(s) of {len(signal.legs)} leg(s)")
+    if several == 1:
+        yield _Line(f"  {'Size':<10}: {signal.size} unit(s) of {len(signal.legs)} leg(s)")
+    else:
+        contracts = sum(leg.ratio for leg in signal.legs)
+        yield _Line(f"  {'Size':<10}: all {several} positions, {contracts} contracts")
+
+
+def _title(structure: str) -> str:
+    known = STRUCTURES.get(structure)
+    return TITLES.get(structure) or (structure if known is None else known.title).upper()
 
 
 def _levels(signal: Signal) -> Iterator[_Line]:
@@ -258,20 +308,21 @@ def _premium(value: float | None) -> str:
     return f"${abs(value):.2f} {'debit' if value >= 0 else 'credit'} a share"
 
 
+def _in_all(value: float) -> str:
+    """What several positions are closed at, from dollars a share of all their contracts."""
+    return f"{_dollars(abs(value) * MULTIPLIER)} {'debit' if value >= 0 else 'credit'} in all"
+
+
 def _dollars(value: float | None) -> str:
     return _MISSING if value is None else f"${value:,.2f}"
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return _MISSING
+def _interval(interval: Interval) -> str:
     bounds = f"{_percent(interval.low)} to {_percent(interval.high)}"
     return f"{_percent(interval.estimate)} ({bounds} at {interval.level:.0%})"
 
 
-def _signed(value: float | None) -> str:
-    if value is None:
-        return _MISSING
+def _signed(value: float) -> str:
     return f"{'-' if value < 0 else ''}${abs(value):,.2f}"
 
 

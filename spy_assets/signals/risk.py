@@ -12,7 +12,7 @@ the reader. Rules in order:
     data_quality      a flag says that an input is not what it should be
     stale_model       the champion's training ended too long ago
     session_window    first and last 30 minutes of the session, intraday only (S1-20, C-08)
-    max_positions     no room for a further position
+    max_positions     no room for a further position; those whose exit is due count until it fills
     min_confidence    the model is less sure than the setting asks (default 0: off)
     sizing            strictest of 2 % of equity, free cash, cap; floor one unit (S0-46, C-06)
     affordability     free cash covers what all units need, costs and margin included
@@ -36,7 +36,6 @@ from spy_assets.errors import ConfigError
 from spy_assets.evaluation.backtest import EntryFilter
 from spy_assets.sessions import sessions_apart
 from spy_assets.signals.contract import NOT_ENTRIES, RiskVerdict, RuleVerdict
-from spy_assets.simulator.actions import DAILY_ACTIONS
 from spy_assets.simulator.book import UnitLimits
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.session_filter import SessionFilter
@@ -68,12 +67,14 @@ class RiskLimits:
             )
             if not 0 <= value <= 1
         ]
+        if self.max_positions < 1:
+            wrong.append(f"max_positions={self.max_positions} < 1")
         if not 0 <= self.min_contracts <= self.max_contracts:
             wrong.append(f"min_contracts={self.min_contracts} > max_contracts={self.max_contracts}")
         if wrong:
             raise ConfigError(
                 f"risk limits out of range: {', '.join(wrong)}",
-                hint="fractions lie in [0, 1]; 0 <= min_contracts <= max_contracts",
+                hint="fractions lie in [0, 1]; 0 <= min_contracts <= max_contracts; 1 <= max_positions",
             )
 
 
@@ -255,7 +256,7 @@ def risk_filter(limits: RiskLimits, *, train_end: date | None = None) -> EntryFi
             worst_drawdown=mark.worst,
         )
         loss = float(simulator.book.requirement[simulator.index, action])
-        proposal = Proposal(DAILY_ACTIONS[action].action.name, requirement=loss)
+        proposal = Proposal(simulator.actions.names[action], requirement=loss)
         return assess(proposal, account, conditions, limits).allowed
 
     return allows

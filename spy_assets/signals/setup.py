@@ -13,24 +13,29 @@ from datetime import date
 from typing import Final, NamedTuple
 
 from spy_assets.options.black_scholes import price_scalar
-from spy_assets.options.contracts import MULTIPLIER, nearest_expiry, years_to_expiry
-from spy_assets.options.structures import (
-    Leg,
-    display_symbol,
-    legs_for,
-    risk_profile,
-    worst_payoff,
-)
+from spy_assets.options.contracts import MULTIPLIER, years_to_expiry
+from spy_assets.options.structures import Leg, display_symbol, legs_for, risk_profile
 from spy_assets.options.surface import missing_reason
 from spy_assets.sessions import session_close
 from spy_assets.signals.contract import SignalLeg, SpotLevels
-from spy_assets.simulator.book import DailyConfig
+from spy_assets.simulator.actions import Opening
+from spy_assets.simulator.book import DailyConfig, Priced
 from spy_assets.simulator.costs import CostModel
 from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules, ProfitTarget, StopLoss
+from spy_assets.simulator.kernel import Quote, margin_required
 
 #: Levels of the underlying for single legs, the seed's (S0-46), as fractions of spot.
 SPOT_TARGET: Final = 0.012
 SPOT_STOP: Final = 0.008
+
+
+@dataclass(frozen=True)
+class Held:
+    """An open position: the legs of one unit, its structure, and its units."""
+
+    legs: tuple[Leg, ...]
+    structure: str
+    quantity: int
 
 
 class Moment(NamedTuple):
@@ -55,7 +60,8 @@ class Pricing:
 class Setup:
     """What a signal trades and at which levels; see :mod:`spy_assets.signals.contract` for units.
 
-    ``requirement`` is the free cash that one unit needs, costs included: what sizing goes by.
+    ``requirement`` is the free cash that one unit needs, costs and margin included: what sizing goes
+    by. ``units`` is the size of a trade that closes.
     """
 
     display_symbol: str = ""
@@ -69,50 +75,60 @@ class Setup:
     max_loss: float | None = None
     breakevens: tuple[float, ...] = ()
     requirement: float | None = None
+    units: int = 0
 
 
 NO_SETUP: Final = Setup()
+#: Between the symbols of positions that are closed together.
+AND: Final = " + "
 
 
-def quote_leg(leg: Leg, moment: Moment, pricing: Pricing, *, side: int) -> SignalLeg:
+def quote_leg(
+    leg: Leg, moment: Moment, pricing: Pricing, *, side: int, units: int = 1
+) -> SignalLeg:
     """Quote one leg off the surface; ``side`` +1 buys, -1 sells.
 
-    Bid and ask lie half a spread from the mid, the bid not below zero.
+    Bid and ask lie half a spread from the mid, the bid not below zero: the cost model's constant, or
+    the width of the configuration's spread model.
     """
     contract, time, config = leg.contract, session_close(moment.session), pricing.config
     years = years_to_expiry(time, contract.expiry)
     sigma = config.surface.iv_scalar(moment.spot, contract.strike, years, moment.vix)
     call, carry = contract.right == "C", config.dividend_yield
     mid = price_scalar(moment.spot, contract.strike, years, moment.rate, carry, sigma, call)
+    half = pricing.costs.half_spread
+    if config.spreads is not None:
+        now = Priced(moment.spot, moment.vix, moment.rate, at_open=False)
+        (half,) = config.half_spreads([leg], [mid], [years], now)
     return SignalLeg(
         occ=contract.occ,
         side="buy" if side > 0 else "sell",
-        ratio=leg.ratio,
+        ratio=leg.ratio * units,
         right=contract.right,
         strike=contract.strike,
         expiry=contract.expiry,
-        bid=max(0.0, mid - pricing.costs.half_spread),
-        ask=mid + pricing.costs.half_spread,
+        bid=max(0.0, mid - half),
+        ask=mid + half,
         mid=mid,
         quote_time=time,
-        quote_kind=config.surface.quote_kind,
+        quote_kind=config.quote_kind,
     )
 
 
-def entry_setup(structure: str, moment: Moment, pricing: Pricing) -> Setup | None:
-    """Quote one unit of a structure at the close; ``None`` if the surface cannot price it.
+def entry_setup(opening: Opening, moment: Moment, pricing: Pricing) -> Setup | None:
+    """Quote one unit of an opening at the close; ``None`` if the surface cannot price it.
 
     The legs are the ones that the simulator trades for the same decision.
     """
     if missing_reason(moment.vix) is not None:
         return None
-    legs = _legs(structure, moment, pricing.config)
+    structure, legs = opening.structure, _legs(opening, moment, pricing.config)
     quoted = tuple(quote_leg(leg, moment, pricing, side=leg.side) for leg in legs)
     prices = [leg.ask if leg.side == "buy" else leg.bid for leg in quoted]
     entry = math.fsum(leg.quantity * price for leg, price in zip(legs, prices, strict=True))
     profile = risk_profile(legs, prices)
     stop, target = premium_levels(entry, pricing.rules)
-    unlimited = math.isinf(profile.max_profit)
+    unlimited, bounded = math.isinf(profile.max_profit), math.isfinite(profile.max_loss)
     return Setup(
         display_symbol=display_symbol(structure, legs),
         legs=quoted,
@@ -122,20 +138,28 @@ def entry_setup(structure: str, moment: Moment, pricing: Pricing) -> Setup | Non
         spot_levels=spot_levels(structure, legs, moment.spot, entry),
         max_profit=None if unlimited else profile.max_profit,
         max_profit_unlimited=unlimited,
-        max_loss=profile.max_loss,
+        max_loss=profile.max_loss if bounded else None,
         breakevens=profile.breakevens,
-        requirement=_requirement(legs, quoted, pricing.costs),
+        requirement=_requirement(legs, quoted, moment.spot, pricing),
     )
 
 
-def closing_setup(
-    held: Sequence[Leg], structure: str, moment: Moment, pricing: Pricing
-) -> Setup | None:
-    """Quote the trade that closes a held position, every leg the other way round."""
+def closing_setup(held: Sequence[Held], moment: Moment, pricing: Pricing) -> Setup | None:
+    """Quote what closes all held positions, every leg the other way round.
+
+    One position is quoted by the unit, its units are the signal's size. Of several the legs stand one
+    position after the other, oldest first, each with all its contracts: one unit closes everything.
+    """
     if missing_reason(moment.vix) is not None:
         return None
-    quoted = tuple(quote_leg(leg, moment, pricing, side=-leg.side) for leg in held)
-    return Setup(display_symbol=display_symbol(structure, held), legs=quoted)
+    alone = len(held) == 1
+    quoted = tuple(
+        quote_leg(leg, moment, pricing, side=-leg.side, units=1 if alone else one.quantity)
+        for one in held
+        for leg in one.legs
+    )
+    shown = AND.join(display_symbol(one.structure, one.legs) for one in held)
+    return Setup(display_symbol=shown, legs=quoted, units=held[0].quantity if alone else 1)
 
 
 def premium_levels(entry: float, rules: ExitRules) -> tuple[float | None, float | None]:
@@ -174,26 +198,30 @@ def spot_levels(structure: str, legs: Sequence[Leg], spot: float, entry: float) 
     return SpotLevels()
 
 
-def _legs(structure: str, moment: Moment, config: DailyConfig) -> tuple[Leg, ...]:
+def _legs(opening: Opening, moment: Moment, config: DailyConfig) -> tuple[Leg, ...]:
     """Choose expiry and strikes as :class:`~spy_assets.simulator.book.PathBook` does."""
-    ahead = 1 if config.fill == "next_open" else 2
-    expiry = nearest_expiry(moment.session, config.dte, min_sessions=ahead)
     return legs_for(
-        structure,
+        opening.structure,
         moment.spot,
-        expiry,
+        config.expiry(moment.session, opening.bucket),
         root=config.root,
         width=config.width,
         step=config.strike_step,
     )
 
 
-def _requirement(legs: Sequence[Leg], quoted: Sequence[SignalLeg], costs: CostModel) -> float:
-    """Free cash in dollars that one unit needs with slippage, fees and margin: all it can lose."""
-    outlay = 0.0
+def _requirement(
+    legs: Sequence[Leg], quoted: Sequence[SignalLeg], spot: float, pricing: Pricing
+) -> float:
+    """Free cash in dollars that one unit needs with slippage, fees and margin: all it can lose.
+
+    What has no bound needs the margin that the simulator sets aside for it.
+    """
+    outlay, costs = 0.0, pricing.costs
     for leg, quote in zip(legs, quoted, strict=True):
         slip = costs.slippage_fraction * quote.mid
         price = quote.ask + slip if leg.side > 0 else max(0.0, quote.bid - slip)
         outlay += leg.quantity * price * MULTIPLIER
         outlay += costs.fees(leg.ratio, leg.side, price, MULTIPLIER)
-    return outlay - worst_payoff(legs)
+    mids = [Quote(quote.mid) for quote in quoted]
+    return outlay + margin_required(legs, mids, spot, allow_naked=pricing.config.allow_naked)

@@ -2,6 +2,9 @@
 
 ``executed`` are signals that opened a position. ``settled`` are executed ones whose position is
 closed; only they have a P&L. Hit rates come with a Wilson interval: 7 wins of 10 say little.
+
+What trades earned at real quotes and what they earned at a model's are never pooled: money, hit rate and
+calibration are told by the kind of quotes (:class:`Results`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from spy_assets.signals.risk import RULES
 
 #: Window of the seed's ``--stats`` (S0-48), calendar days.
 RECENT_DAYS: Final = 30
+#: Of outcomes from before their quotes were recorded.
+NOT_RECORDED: Final = "not recorded"
 _BINS: Final = 10
 
 
@@ -37,20 +42,32 @@ class PassRate:
 
 
 @dataclass(frozen=True)
+class Results:
+    """What settled trades earned whose fills were quoted alike; dollars after costs.
+
+    ``quotes`` is the ``quote_kind`` of their outcomes: ``surface``, ``spread_model``, ``chain`` or
+    ``mixed``, or :data:`NOT_RECORDED`.
+    """
+
+    quotes: str
+    settled: int
+    profitable: int
+    total_pnl: float
+    average_pnl: float
+    hit_rate: Interval
+    brier: float | None
+    calibration_error: float | None
+
+
+@dataclass(frozen=True)
 class SignalStatistics:
-    """One window's numbers; money in dollars after costs, what cannot be known is ``None``."""
+    """One window's numbers; what cannot be known is ``None``, without a settled trade no results."""
 
     window: str
     total: int
     executed: int
-    settled: int
-    profitable: int
-    total_pnl: float
-    average_pnl: float | None
     average_confidence: float | None
-    hit_rate: Interval | None
-    brier: float | None
-    calibration_error: float | None
+    results: tuple[Results, ...]
     by_action: Mapping[str, int]
     hold_reasons: Mapping[str, int]
     pass_rates: tuple[PassRate, ...]
@@ -82,29 +99,45 @@ def signal_statistics(
         if row.get("pnl") is not None and row["signal_id"] in {s.signal_id for s in signals}
     }
     executed = {s.signal_id for s in signals} & (set(executed_ids) | set(settled))
-    pnl = [float(row["pnl"]) for row in settled.values()]
-    wins = sum(value > 0 for value in pnl)
     confidences = [s.confidence for s in signals if s.confidence is not None]
-    pairs = [
-        (s.confidence, float(settled[s.signal_id]["pnl"]) > 0)
-        for s in signals
-        if s.signal_id in settled and s.confidence is not None
-    ]
     return SignalStatistics(
         window=window,
         total=len(signals),
         executed=len(executed),
-        settled=len(settled),
-        profitable=wins,
-        total_pnl=sum(pnl),
-        average_pnl=sum(pnl) / len(pnl) if pnl else None,
         average_confidence=sum(confidences) / len(confidences) if confidences else None,
-        hit_rate=wilson_interval(wins, len(pnl)) if pnl else None,
-        brier=brier_score(pairs),
-        calibration_error=expected_calibration_error(pairs),
+        results=_results(signals, settled),
         by_action=dict(sorted(Counter(s.action_name for s in signals).items())),
         hold_reasons=_hold_reasons(signals),
         pass_rates=rule_pass_rates(signals),
+    )
+
+
+def _results(
+    signals: Sequence[Signal], settled: Mapping[str, Mapping[str, Any]]
+) -> tuple[Results, ...]:
+    """Results of each kind of quotes, by name."""
+    kinds: dict[str, list[tuple[float | None, float]]] = {}
+    for signal in signals:
+        row = settled.get(signal.signal_id)
+        if row is not None:
+            kind = row.get("quote_kind") or NOT_RECORDED
+            kinds.setdefault(kind, []).append((signal.confidence, float(row["pnl"])))
+    return tuple(_results_of(kind, kinds[kind]) for kind in sorted(kinds))
+
+
+def _results_of(kind: str, trades: Sequence[tuple[float | None, float]]) -> Results:
+    pnl = [earned for _, earned in trades]
+    wins = sum(earned > 0 for earned in pnl)
+    pairs = [(sure, earned > 0) for sure, earned in trades if sure is not None]
+    return Results(
+        quotes=kind,
+        settled=len(pnl),
+        profitable=wins,
+        total_pnl=sum(pnl),
+        average_pnl=sum(pnl) / len(pnl),
+        hit_rate=wilson_interval(wins, len(pnl)),
+        brier=brier_score(pairs),
+        calibration_error=expected_calibration_error(pairs),
     )
 
 

@@ -167,6 +167,12 @@ class ActionMap:
         """Name of each number."""
         return (*(one.label for one in self.openings), "HOLD", "CLOSE")
 
+    def structure(self, number: int) -> str:
+        """Name of the structure that a number opens; ``hold`` and ``close`` of the last two."""
+        if number < self.hold:
+            return self.openings[number].structure
+        return "hold" if number == self.hold else "close"
+
     @property
     def naked(self) -> tuple[str, ...]:
         """Structures with an uncovered short leg."""
@@ -204,9 +210,25 @@ ALL_STRUCTURES_BY_DTE: Final = ActionMap(
     1,
     tuple(Opening(name, bucket) for bucket in DTE_BUCKETS for name in _OPENING),
 )
+_DEFINED_RISK = tuple(name for name in _OPENING if not STRUCTURES[name].naked)
+#: Every structure whose loss is bounded by its own legs.
+DEFINED_RISK: Final = ActionMap("defined_risk", 1, tuple(Opening(name) for name in _DEFINED_RISK))
+#: These in every bucket of days to expiry.
+DEFINED_RISK_BY_DTE: Final = ActionMap(
+    "defined_risk_by_dte",
+    1,
+    tuple(Opening(name, bucket) for bucket in DTE_BUCKETS for name in _DEFINED_RISK),
+)
 #: Maps by name.
 ACTION_MAPS: Final[dict[str, ActionMap]] = {
-    one.name: one for one in (DAILY_7, ALL_STRUCTURES, ALL_STRUCTURES_BY_DTE)
+    one.name: one
+    for one in (
+        DAILY_7,
+        DEFINED_RISK,
+        DEFINED_RISK_BY_DTE,
+        ALL_STRUCTURES,
+        ALL_STRUCTURES_BY_DTE,
+    )
 }
 
 

@@ -27,11 +27,12 @@ from spy_assets.options.contracts import (
 )
 from spy_assets.options.spread_model import SpreadModel
 from spy_assets.options.structures import DEFAULT_WIDTH, Leg, Structure, legs_for, structure_named
-from spy_assets.options.surface import VixSurface
+from spy_assets.options.surface import QuoteKind, VixSurface
 from spy_assets.sessions import session_close, session_open
 from spy_assets.simulator.actions import DAILY_7, ActionMap, DteBucket
 from spy_assets.simulator.costs import PRESETS, CostModel
 from spy_assets.simulator.kernel import Moment, Quote
+from spy_assets.simulator.mandate import Mandate
 from spy_assets.simulator.market_path import MarketPath
 from spy_assets.simulator.trading_time import TradingTime
 from spy_assets.simulator.unit_legs import UnitLegs
@@ -94,6 +95,15 @@ class RiskFraction:
         return UnitLimits(self.fraction, 1.0, float(np.iinfo(np.int32).max), 1.0)
 
 
+class Priced(NamedTuple):
+    """What options are priced by at one moment: spot in dollars, volatility and rate as decimals."""
+
+    spot: float
+    iv: float
+    rate: float
+    at_open: bool
+
+
 @dataclass(frozen=True, slots=True)
 class DailyConfig:
     """What the daily simulation assumes, apart from the market, the costs and the exit rules.
@@ -119,10 +129,10 @@ class DailyConfig:
     allow_naked
         Whether the map may have uncovered short options; they set Reg-T margin aside.
     max_positions
-        How many may be open at once.
+        How many may be open at once. CLOSE closes all of them.
     spreads
         A model of the spread that takes the place of the cost model's constant; None keeps the
-        constant. Quotes stay labelled as the surface's.
+        constant. Quotes made with it are labelled ``spread_model``.
     reward_scale
         Reward of a gain as large as the initial capital; 100 makes rewards percent of it.
     invalid_action_penalty
@@ -164,6 +174,61 @@ class DailyConfig:
     def ahead(self) -> int:
         """Sessions between a decision and its nearest expiry, so that something is left to trade."""
         return 1 if self.fill == "next_open" else 2
+
+    @property
+    def mandate(self) -> Mandate:
+        """What the account may trade, which is what a policy is trained for."""
+        return Mandate.of(self.actions, self.max_positions)
+
+    @property
+    def quote_kind(self) -> QuoteKind:
+        """How quotes are labelled that no market made."""
+        return self.surface.quote_kind if self.spreads is None else "spread_model"
+
+    def expiry(self, session: date, bucket: DteBucket | None) -> date:
+        """Expiry that an opening decided in ``session`` trades."""
+        if bucket is None:
+            return nearest_expiry(session, self.dte, min_sessions=self.ahead)
+        return bucket.expiry(session, self.ahead)
+
+    def half_spread(
+        self,
+        mids: FloatArray,
+        vega: FloatArray,
+        years: FloatArray,
+        intrinsic: FloatArray,
+        spot: npt.ArrayLike,
+        *,
+        at_open: bool,
+    ) -> FloatArray:
+        """Half of the spread model's width, dollars per share; ``vega`` per 1.00 of volatility.
+
+        An open is in the session's first phase and a close in its last.
+        """
+        assert self.spreads is not None
+        return 0.5 * self.spreads.spread(
+            np.maximum(0.0, mids - intrinsic),
+            vega / 100.0,
+            years,
+            intrinsic=intrinsic,
+            spot=spot,
+            phase="open" if at_open else "last",
+        )
+
+    def half_spreads(
+        self, legs: Sequence[Leg], mids: Sequence[float], years: Sequence[float], now: Priced
+    ) -> list[float]:
+        """Model spreads of legs at one moment, dollars per share from mid to quote."""
+        strike = np.array([leg.contract.strike for leg in legs])
+        sign = np.array([1.0 if leg.contract.right == "C" else -1.0 for leg in legs])
+        left = np.maximum(0.0, np.array(years))
+        sigma = self.surface.iv(now.spot, strike, left, now.iv)
+        vega = greeks(now.spot, strike, left, now.rate, self.dividend_yield, sigma, sign).vega
+        inner = np.maximum(0.0, sign * (now.spot - strike))
+        half: list[float] = self.half_spread(
+            np.array(mids), vega, left, inner, now.spot, at_open=now.at_open
+        ).tolist()
+        return half
 
 
 class Columns(NamedTuple):
@@ -232,7 +297,7 @@ class PathBook:
             grouped.setdefault(opening.bucket, []).append(number)
         groups = []
         for bucket, numbers in grouped.items():
-            expiries = [self._expiry_of(day, bucket) for day in self.path.sessions]
+            expiries = [self.config.expiry(day, bucket) for day in self.path.sessions]
             names = (self.actions.openings[number].structure for number in numbers)
             groups.append(
                 Columns(
@@ -243,12 +308,6 @@ class PathBook:
                 )
             )
         return tuple(groups)
-
-    def _expiry_of(self, day: date, bucket: DteBucket | None) -> date:
-        config = self.config
-        if bucket is None:
-            return nearest_expiry(day, config.dte, min_sessions=config.ahead)
-        return bucket.expiry(day, config.ahead)
 
     @property
     def fill_label(self) -> str:
@@ -315,8 +374,9 @@ class PathBook:
         if self.config.spreads is None:
             return [Quote(mid) for mid in mids]
         half = self._half_spreads(legs, mids, index, at_open)
+        kind = self.config.quote_kind
         return [
-            Quote(mid, max(0.0, mid - wide), mid + wide)
+            Quote(mid, max(0.0, mid - wide), mid + wide, kind)
             for mid, wide in zip(mids, half, strict=True)
         ]
 
@@ -324,43 +384,12 @@ class PathBook:
         self, legs: Sequence[Leg], mids: list[float], index: int, at_open: bool
     ) -> list[float]:
         """Model spreads of the legs, dollars per share from mid to quote."""
-        spot, now = self._spot[at_open][index], self._seconds[at_open][index]
-        iv, rate = self._iv[at_open][index], self._rate[index]
-        strike = np.array([leg.contract.strike for leg in legs])
-        sign = np.array([1.0 if leg.contract.right == "C" else -1.0 for leg in legs])
-        left = [self._expiry_at(leg.contract.expiry) - now for leg in legs]
-        years = np.maximum(0.0, np.array(left) / YEAR_SECONDS)
-        sigma = self.config.surface.iv(spot, strike, years, iv)
-        vega = greeks(spot, strike, years, rate, self.config.dividend_yield, sigma, sign).vega
-        inner = np.maximum(0.0, sign * (spot - strike))
-        half: list[float] = self.half_spread(
-            np.array(mids), vega, years, inner, spot, at_open=at_open
-        ).tolist()
-        return half
-
-    def half_spread(
-        self,
-        mids: FloatArray,
-        vega: FloatArray,
-        years: FloatArray,
-        intrinsic: FloatArray,
-        spot: npt.ArrayLike,
-        *,
-        at_open: bool,
-    ) -> FloatArray:
-        """Half of the spread model's width, dollars per share; ``vega`` per 1.00 of volatility.
-
-        An open is in the session's first phase and a close in its last.
-        """
-        assert self.config.spreads is not None
-        return 0.5 * self.config.spreads.spread(
-            np.maximum(0.0, mids - intrinsic),
-            vega / 100.0,
-            years,
-            intrinsic=intrinsic,
-            spot=spot,
-            phase="open" if at_open else "last",
+        now = self._seconds[at_open][index]
+        years = [(self._expiry_at(leg.contract.expiry) - now) / YEAR_SECONDS for leg in legs]
+        moment = Priced(
+            self._spot[at_open][index], self._iv[at_open][index], self._rate[index], at_open
         )
+        return self.config.half_spreads(legs, mids, years, moment)
 
     def _expiry_at(self, expiry: date) -> float:
         seconds = self._expiry_seconds.get(expiry)
@@ -397,7 +426,7 @@ class PathBook:
             vega = greeks(s, strike, t, r, config.dividend_yield, sigma, right).vega
             inner = np.maximum(0.0, right * (s - strike))
             half = np.full(mids.shape, np.nan)
-            half[:, known] = self.half_spread(mids[:, known], vega, t, inner, s, at_open=False)
+            half[:, known] = config.half_spread(mids[:, known], vega, t, inner, s, at_open=False)
         entry = legs.filled(mids, self.costs, 1, half)
         needed = entry.value + entry.fees + legs.margin(mids, path.close)
         return np.where(legs.tradable, needed, np.nan)

@@ -27,7 +27,7 @@ from spy_assets.simulator.costs import CostModel
 from spy_assets.simulator.kernel import Fill, Quote
 from spy_assets.simulator.market_path import MarketPath
 
-TradeKind = Literal["surface", "chain", "mixed"]
+TradeKind = Literal["surface", "spread_model", "chain", "mixed"]
 #: Columns of the rows that :class:`ChainFills` reads.
 COLUMNS = ("occ", "quoted_at", "bid", "ask", "quote_kind")
 
@@ -131,8 +131,6 @@ class QuotedBook(PathBook):
 
 
 def quote_kind_of(fills: Iterable[Fill]) -> TradeKind:
-    """What a trade was filled at: all at a surface, all at a chain, or some at each."""
+    """What a trade was filled at: all at quotes of one kind, or some at another."""
     kinds = {fill.quote_kind for fill in fills}
-    if len(kinds) > 1:
-        return "mixed"
-    return "chain" if kinds == {"chain"} else "surface"
+    return kinds.pop() if len(kinds) == 1 else "mixed"

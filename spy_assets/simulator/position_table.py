@@ -219,7 +219,7 @@ class _Walk:
         if config.spreads is not None:
             inner = np.maximum(0.0, self.legs.sign[:, None] * (market[0] - strike))
             half = np.full(mids.shape, np.nan)
-            half[:, known] = book.half_spread(
+            half[:, known] = book.config.half_spread(
                 price, vega, market[1], inner, market[0], at_open=at_open
             )
         return _Quotes(mids, half, spot, known)

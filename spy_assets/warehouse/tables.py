@@ -427,7 +427,11 @@ _LEDGER = (
         ("mid", "DOUBLE", "Mid quote at the fill, USD a share."),
         ("commission", "DOUBLE", "Commission, USD."),
         ("slippage", "DOUBLE", "Cost against mid, USD."),
-        ("quote_kind", "VARCHAR", "surface (model price) or chain (real quote)."),
+        (
+            "quote_kind",
+            "VARCHAR",
+            "chain (real quote), surface (model price) or spread_model (model price and spread).",
+        ),
     ),
     _spec(
         "ledger.outcomes",
@@ -447,7 +451,7 @@ _LEDGER = (
         (
             "quote_kind",
             "VARCHAR",
-            "Fills: chain (real quotes), surface (model prices) or mixed; null where not recorded.",
+            "Fills: chain (real quotes), surface or spread_model (models), or mixed; null if unknown.",
         ),
         ("holding_sessions", "INTEGER", "Sessions held."),
         ("was_profitable", "BOOLEAN", "pnl > 0."),

@@ -24,6 +24,7 @@ from spy_assets.signals.build import (
 from spy_assets.signals.champion import Champion
 from spy_assets.signals.contract import MarketView, Signal
 from spy_assets.signals.risk import AccountState, Conditions, RiskLimits
+from spy_assets.signals.setup import Held
 from spy_assets.simulator.actions import CLOSE, ENTRIES, HOLD
 from spy_assets.simulator.costs import PRESETS
 
@@ -65,9 +66,7 @@ def account(*, held: bool = False, **changes: Any) -> AccountInput:
         ),
         mask=HELD_MASK if held else FLAT_MASK,
         state=AccountState(10_000.0, 10_000.0, 10_000.0, int(held)),
-        held=legs,
-        held_structure=structure or "",
-        held_quantity=int(held),
+        held=(Held(legs, "bear_put_debit", 1),) if held else (),
     )
     return replace(given, **changes)
 

@@ -74,8 +74,8 @@ def test_probabilities_name_all_seven_actions() -> None:
 
 def test_close_trades_the_held_legs_the_other_way_round() -> None:
     signal = scenes.signal(CLOSE)
-    held = scenes.account(held=True).held
-    assert [leg.occ for leg in signal.legs] == [leg.contract.occ for leg in held]
+    (held,) = scenes.account(held=True).held
+    assert [leg.occ for leg in signal.legs] == [leg.contract.occ for leg in held.legs]
     assert [leg.side for leg in signal.legs] == ["sell", "buy"]
     assert signal.size == 1
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from spy_assets.errors import DataError
+from spy_assets.errors import ConfigError, DataError
 from spy_assets.sessions import decision_time, next_session
 from spy_assets.signals.contract import Signal
 from spy_assets.signals.outcomes import (
@@ -133,12 +133,16 @@ def test_decisions_name_the_reason_of_hold() -> None:
         ("long_put", 99.21, "undecided"),
         ("iron_condor", 101.5, "profitable"),
         ("iron_condor", 98.49, "loss"),
+        ("bull_put_credit", 101.0, "profitable"),
+        ("short_call", 99.0, "profitable"),
+        ("butterfly", 98.49, "loss"),
+        ("long_straddle", 110.0, None),
     ],
 )
-def test_the_seeds_rule(structure: str, exit_price: float, label: str) -> None:
+def test_the_seeds_rule(structure: str, exit_price: float, label: str | None) -> None:
     assert rule_label(structure, 100.0, exit_price) == label
 
 
-def test_other_structures_have_no_rule() -> None:
-    with pytest.raises(DataError, match="butterfly"):
-        rule_label("butterfly", 100.0, 101.0)
+def test_an_unknown_structure_has_no_rule() -> None:
+    with pytest.raises(ConfigError, match="ratio_spread"):
+        rule_label("ratio_spread", 100.0, 101.0)

@@ -251,7 +251,7 @@ def test_the_world_reaches_every_signal() -> None:
 def test_the_size_of_the_signal_is_filled() -> None:
     account = PaperAccount(market(), SETUP)
     account.decide(BUY_CALL, 3)
-    assert account.as_input().held_quantity == 3
+    assert [one.quantity for one in account.as_input().held] == [3]
     assert {fill.quantity for fill in account.simulator.position.entry_fills} == {3}  # type: ignore[union-attr]
 
 

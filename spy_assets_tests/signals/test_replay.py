@@ -11,6 +11,7 @@ from spy_assets.signals.build import AccountInput, Desk, build_signal
 from spy_assets.signals.contract import Signal
 from spy_assets.signals.outcomes import settle_outcomes
 from spy_assets.signals.risk import AccountState, Conditions, RiskLimits, RiskSizing
+from spy_assets.signals.setup import Held
 from spy_assets.simulator.book import DailyConfig
 from spy_assets.simulator.costs import PRESETS
 from spy_assets.simulator.daily import DailySimulator
@@ -31,16 +32,14 @@ def noise(observation: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def account_of(simulator: DailySimulator) -> AccountInput:
-    position = simulator.position
+    positions = simulator.positions
     return AccountInput(
         portfolio=simulator.portfolio(),
         mask=simulator.mask(),
         state=AccountState(
-            simulator.account.available, simulator.value, simulator.value, int(position is not None)
+            simulator.account.available, simulator.value, simulator.value, len(positions)
         ),
-        held=position.legs if position else (),
-        held_structure=position.structure if position else "",
-        held_quantity=position.quantity if position else 0,
+        held=tuple(Held(one.legs, one.structure, one.quantity) for one in positions),
     )
 
 

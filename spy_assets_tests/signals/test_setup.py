@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spy_assets.signals.setup import Moment, Pricing, entry_setup, premium_levels
-from spy_assets.simulator.actions import DAILY_ACTIONS, ENTRIES
+from spy_assets.simulator.actions import DAILY_7, ENTRIES, Opening
 from spy_assets.simulator.book import DailyConfig, PathBook
 from spy_assets.simulator.costs import PRESETS
 from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules, MaxHold
@@ -20,10 +20,10 @@ def test_signal_and_simulator_ask_for_the_same_legs_and_the_same_cash(
 ) -> None:
     config, costs = DailyConfig(), PRESETS[preset]
     book = PathBook(PATH, costs, config)
-    structure = DAILY_ACTIONS[action].structure
+    opening = DAILY_7.openings[action]
     for index, session in enumerate(PATH.sessions):
         moment = Moment(session, float(PATH.close[index]), 0.18, 0.01)
-        setup = entry_setup(structure, moment, Pricing(costs))
+        setup = entry_setup(opening, moment, Pricing(costs))
         assert setup is not None
         legs = book.legs(index, action)
         assert [leg.occ for leg in setup.legs] == [leg.contract.occ for leg in legs]
@@ -34,7 +34,7 @@ def test_signal_and_simulator_ask_for_the_same_legs_and_the_same_cash(
 
 def test_without_vix_there_is_no_setup() -> None:
     moment = Moment(PATH.sessions[0], 200.0, float("nan"), 0.01)
-    assert entry_setup("long_call", moment, Pricing(PRESETS["free"])) is None
+    assert entry_setup(Opening("long_call"), moment, Pricing(PRESETS["free"])) is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_levels_of_the_underlying_are_the_seeds() -> None:
     moment = Moment(PATH.sessions[0], 200.0, 0.18, 0.01)
 
     def levels(structure: str) -> dict[str, float | None]:
-        setup = entry_setup(structure, moment, Pricing(PRESETS["rltrade"]))
+        setup = entry_setup(Opening(structure), moment, Pricing(PRESETS["rltrade"]))
         assert setup is not None
         assert setup.entry is not None
         return setup.spot_levels.model_dump() | {"entry": setup.entry}

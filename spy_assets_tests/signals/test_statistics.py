@@ -30,30 +30,46 @@ SIGNALS = [
     on(date(2018, 12, 20), outage="down"),
 ]
 OUTCOMES = [
-    {"signal_id": SIGNALS[0].signal_id, "pnl": 80.0},
-    {"signal_id": SIGNALS[1].signal_id, "pnl": -30.0},
+    {"signal_id": SIGNALS[0].signal_id, "pnl": 80.0, "quote_kind": "surface"},
+    {"signal_id": SIGNALS[1].signal_id, "pnl": -30.0, "quote_kind": "surface"},
     {"signal_id": "unknown", "pnl": 1e6},
 ]
 
 
 def test_counts_and_money() -> None:
     found = signal_statistics(SIGNALS, OUTCOMES)
-    assert (found.total, found.executed, found.settled, found.profitable) == (4, 2, 2, 1)
-    assert (found.total_pnl, found.average_pnl) == (50.0, 25.0)
+    assert (found.total, found.executed) == (4, 2)
+    (results,) = found.results
+    assert (results.quotes, results.settled, results.profitable) == ("surface", 2, 1)
+    assert (results.total_pnl, results.average_pnl) == (50.0, 25.0)
     assert found.by_action == {"BEAR_SPREAD": 2, "HOLD": 2}
     assert found.hold_reasons == {"policy": 1, "source_outage": 1}
     assert found.average_confidence == pytest.approx(0.704)
 
 
+def test_real_fills_are_never_pooled_with_a_models() -> None:
+    """One winner at real quotes and one loser at a model's are not a hit rate of a half."""
+    kinds = ("chain", "spread_model")
+    rows = [row | {"quote_kind": kind} for row, kind in zip(OUTCOMES, kinds, strict=False)]
+    real, modelled = signal_statistics(SIGNALS, rows).results
+    assert (real.quotes, real.total_pnl, real.hit_rate.estimate) == ("chain", 80.0, 1.0)
+    assert (modelled.quotes, modelled.total_pnl, modelled.profitable) == ("spread_model", -30.0, 0)
+    assert real.brier == pytest.approx((1 - 0.704) ** 2)
+    text = render_statistics(signal_statistics(SIGNALS, rows))
+    assert text.index("chain quotes") < text.index("$80.00") < text.index("spread_model quotes")
+    unknown = [{"signal_id": SIGNALS[0].signal_id, "pnl": 1.0, "quote_kind": None}]
+    assert signal_statistics(SIGNALS, unknown).results[0].quotes == "not recorded"
+
+
 def test_the_hit_rate_has_an_interval() -> None:
-    hit = signal_statistics(SIGNALS, OUTCOMES).hit_rate
-    assert hit is not None
+    (results,) = signal_statistics(SIGNALS, OUTCOMES).results
+    hit = results.hit_rate
     assert (hit.estimate, round(hit.low, 3), round(hit.high, 3)) == (0.5, 0.095, 0.905)
 
 
 def test_open_positions_are_executed_and_not_settled() -> None:
     found = signal_statistics(SIGNALS, [], executed_ids=[SIGNALS[1].signal_id, "unknown"])
-    assert (found.executed, found.settled, found.hit_rate) == (1, 0, None)
+    assert (found.executed, found.results) == (1, ())
 
 
 def test_pass_rates_count_entries_that_were_asked_for() -> None:
@@ -69,7 +85,7 @@ def test_a_rule_that_nobody_asked_has_no_rate() -> None:
 def test_the_recent_window_is_thirty_days() -> None:
     recent, everything = recent_and_all(SIGNALS, OUTCOMES, as_of=decision_time(date(2018, 12, 20)))
     assert (recent.total, everything.total) == (3, 4)
-    assert recent.total_pnl == -30.0
+    assert [results.total_pnl for results in recent.results] == [-30.0]
     edge = SIGNALS[1].as_of + timedelta(days=30)
     assert recent_and_all(SIGNALS, [], as_of=edge)[0].total == 2
 
@@ -95,5 +111,5 @@ def test_statistics_read_as_text() -> None:
 
 def test_empty_statistics_read_as_text() -> None:
     text = render_statistics(signal_statistics([], []))
-    assert "hit rate             : n/a" in text
+    assert "settled              : none" in text
     assert "by action            : none" in text

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import get_args
 
 import pytest
 
 from spy_assets.errors import ConfigError
 from spy_assets.options.structures import STRUCTURES
+from spy_assets.settings import ActionsName
 from spy_assets.simulator.actions import (
     ACTION_MAPS,
     ALL_STRUCTURES,
@@ -98,4 +100,4 @@ def test_maps_that_make_no_sense_are_refused(openings, message):
 def test_an_unknown_map_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="daily_7"):
         action_map("seven")
-    assert set(ACTION_MAPS) == {"daily_7", "all_structures", "all_structures_by_dte"}
+    assert set(ACTION_MAPS) == set(get_args(ActionsName))  # what the settings offer

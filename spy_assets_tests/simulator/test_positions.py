@@ -203,10 +203,10 @@ def test_the_spread_model_sets_the_quotes():
     simulator.step(CALL)
     (fill,) = simulator.position.entry_fills
     spread = 2 * fill.spread / MULTIPLIER
-    # Whole cents, wider than the tick at the open, and labelled as the model surface's.
+    # Whole cents, wider than the tick at the open, and labelled as a model's.
     assert spread == pytest.approx(round(spread, 2), abs=1e-9)
     assert 0.01 < spread < 0.20
-    assert fill.quote_kind == "surface"
+    assert fill.quote_kind == "spread_model"
 
 
 def test_a_wider_model_costs_more_and_needs_more():

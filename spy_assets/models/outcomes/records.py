@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spy_assets.errors import DataError
 from spy_assets.features.contracts import DAILY_15_PROXY_V1, ObservationContract
-from spy_assets.simulator.actions import DAILY_ACTIONS, ENTRIES, N_ACTIONS
+from spy_assets.simulator.actions import DAILY_7, ActionMap
 
 Vector = npt.NDArray[np.float64]
 
@@ -39,6 +39,8 @@ class Outcomes:
         What the dimensions of ``observation`` are.
     left_out
         Why others were not taken -> how many.
+    actions
+        What the numbers of ``action`` mean.
     """
 
     observation: Vector
@@ -48,14 +50,15 @@ class Outcomes:
     ids: tuple[str, ...]
     contract: ObservationContract = DAILY_15_PROXY_V1
     left_out: Mapping[str, int] = field(default_factory=dict)
+    actions: ActionMap = DAILY_7
 
     def __post_init__(self) -> None:
-        n, d = len(self.ids), self.contract.size
+        n, d, most = len(self.ids), self.contract.size, len(self.actions)
         shapes = (self.observation.shape, self.mask.shape, self.action.shape, self.gain.shape)
-        if shapes != ((n, d), (n, N_ACTIONS), (n,), (n,)):
+        if shapes != ((n, d), (n, most), (n,), (n,)):
             raise DataError(
                 f"observation, mask, action and gain have shapes {shapes} for {n} outcomes",
-                hint=f"they are ({n}, {d}), ({n}, {N_ACTIONS}), ({n},) and ({n},)",
+                hint=f"they are ({n}, {d}), ({n}, {most}), ({n},) and ({n},)",
             )
         if not (np.isfinite(self.observation).all() and np.isfinite(self.gain).all()):
             raise DataError("an outcome has no finite observation or gain", hint="leave it out")
@@ -76,34 +79,36 @@ class Outcomes:
         decisions: Sequence[tuple[str, npt.ArrayLike, npt.ArrayLike, int, float]],
         contract: ObservationContract = DAILY_15_PROXY_V1,
         left_out: Mapping[str, int] | None = None,
+        actions: ActionMap = DAILY_7,
     ) -> Outcomes:
         """Make them of (id, observation, mask, action, gain), none of them if there is none."""
         n = len(decisions)
-        ids, seen, masks, actions, gains = zip(*decisions, strict=True) if n else ((),) * 5
+        ids, seen, masks, taken, gains = zip(*decisions, strict=True) if n else ((),) * 5
         return cls(
             observation=np.array(seen, dtype=np.float64).reshape(n, contract.size),
-            mask=np.array(masks, dtype=np.bool_).reshape(n, N_ACTIONS),
-            action=np.array(actions, dtype=np.int64),
+            mask=np.array(masks, dtype=np.bool_).reshape(n, len(actions)),
+            action=np.array(taken, dtype=np.int64),
             gain=np.array(gains, dtype=np.float64),
             ids=tuple(ids),
             contract=contract,
             left_out=dict(left_out or {}),
+            actions=actions,
         )
 
 
 def join(parts: Sequence[Outcomes]) -> Outcomes:
-    """Put outcomes of one contract together.
+    """Put outcomes of one contract and one action map together.
 
     Raises
     ------
     DataError
-        There are none, or they are of several contracts.
+        There are none, or they are of several contracts or maps.
     """
-    contracts = {part.contract.sha256 for part in parts}
+    contracts = {(part.contract.sha256, part.actions.sha256) for part in parts}
     if len(contracts) != 1:
         raise DataError(
             f"{len(parts)} sets of outcomes of {len(contracts)} contracts cannot be joined",
-            hint="join sets of one observation contract, at least one",
+            hint="join sets of one observation contract and one action map, at least one",
         )
     return Outcomes(
         observation=np.concatenate([part.observation for part in parts]),
@@ -113,6 +118,7 @@ def join(parts: Sequence[Outcomes]) -> Outcomes:
         ids=tuple(name for part in parts for name in part.ids),
         contract=parts[0].contract,
         left_out=sum((Counter(part.left_out) for part in parts), Counter()),
+        actions=parts[0].actions,
     )
 
 
@@ -122,12 +128,13 @@ def outcomes_from_rows(
     contract: ObservationContract = DAILY_15_PROXY_V1,
     *,
     gain: Callable[[Mapping[str, Any], Mapping[str, Any]], float | None] | None = None,
+    actions: ActionMap = DAILY_7,
 ) -> Outcomes:
     """Match rows of ``ledger.signals`` with those of ``ledger.outcomes``.
 
     Only entries have outcomes. Which actions were allowed is read off the recorded probabilities: the
-    mask gives exactly zero to the others. A signal of another contract, one with an incomplete
-    observation or without a capital at risk is left out and counted.
+    mask gives exactly zero to the others. A signal of another contract or action map, one with an
+    incomplete observation or without a capital at risk is left out and counted.
 
     Parameters
     ----------
@@ -138,20 +145,22 @@ def outcomes_from_rows(
     gain
         Gives the reward of a signal's and its outcome's row, None to leave it out; ``pnl_pct`` of the
         outcome by default.
+    actions
+        What the policy's numbers mean.
     """
     settled = {row["signal_id"]: row for row in outcomes}
     reward = gain or _return_on_risk
     taken, left_out = [], Counter[str]()
     for row in signals:
         outcome = settled.get(row["signal_id"])
-        if outcome is None or row["action"] not in ENTRIES:
+        if outcome is None:  # only entries have one
             continue
-        found = _decision(row, outcome, contract, reward)
+        found = _decision(row, outcome, contract, actions, reward)
         if isinstance(found, str):
             left_out[found] += 1
         else:
             taken.append(found)
-    return Outcomes.of(taken, contract, left_out)
+    return Outcomes.of(taken, contract, left_out, actions)
 
 
 def _return_on_risk(_signal: Mapping[str, Any], outcome: Mapping[str, Any]) -> float | None:
@@ -163,6 +172,7 @@ def _decision(
     signal: Mapping[str, Any],
     outcome: Mapping[str, Any],
     contract: ObservationContract,
+    actions: ActionMap,
     reward: Callable[[Mapping[str, Any], Mapping[str, Any]], float | None],
 ) -> tuple[str, list[float], list[bool], int, float] | str:
     """One decision, or why it cannot be learnt from."""
@@ -172,7 +182,9 @@ def _decision(
     if len(seen) != contract.size or None in seen:
         return "incomplete observation"
     said = json.loads(signal["probabilities"] or "{}")
-    mask = [said.get(DAILY_ACTIONS[n].action.name, 0.0) > 0.0 for n in range(N_ACTIONS)]
+    if not set(said) <= set(actions.names):
+        return "another action map"
+    mask = [said.get(name, 0.0) > 0.0 for name in actions.names]
     action = int(signal["action"])
     if not mask[action]:
         return "no probability recorded"

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from spy_assets.models.ensemble import Mask, Probabilities
 from spy_assets.models.outcomes.records import Outcomes
-from spy_assets.simulator.actions import ENTRIES, HOLD
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.kernel import Trade
 
@@ -53,14 +52,14 @@ def walk(
     Where the observation is incomplete the policy is not asked.
     """
     generator = None if seed is None else np.random.default_rng(seed)
-    start, entries = simulator.value, []
+    start, entries, hold = simulator.value, [], simulator.actions.hold
     while not simulator.done:
-        action = HOLD
+        action = hold
         if simulator.observation_valid:
             seen, mask = simulator.observe(), simulator.mask()
             values = probabilities(seen, mask)
             action = int(np.argmax(values)) if generator is None else _draw(values, generator)
-            if action in ENTRIES:
+            if action < hold:
                 entries.append(Entered(simulator.session, seen, mask, action))
         simulator.step(action)
     return Rollout(tuple(entries), tuple(simulator.trades), simulator.value - start)
@@ -81,4 +80,4 @@ def outcomes_of(
         entry = by_session[trade.decision_session]
         name = f"{entry.session}:{trade.trade_id}"
         decisions.append((name, entry.observation, entry.mask, entry.action, reward(trade)))
-    return Outcomes.of(decisions, simulator.path.contract)
+    return Outcomes.of(decisions, simulator.path.contract, actions=simulator.actions)

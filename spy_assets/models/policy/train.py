@@ -106,7 +106,7 @@ class TrainingTask(Protocol):
 
 @dataclass(frozen=True)
 class DailyTask:
-    """To trade one option structure at a time along a daily path, which is the training window."""
+    """To trade option structures along a daily path, which is the training window."""
 
     path: MarketPath
     trading: Trading = field(default_factory=Trading)

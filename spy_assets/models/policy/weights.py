@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from spy_assets.errors import ContractMismatch, ModelFileMismatch
 from spy_assets.features.contracts import ObservationContract
+from spy_assets.simulator.mandate import DAILY_MANDATE, Mandate
 
 FORMAT = "spy-policy-npz-1"
 _HEADER = "__header__"
@@ -82,6 +83,11 @@ class PolicyWeights:
         """See :func:`policy_hash`."""
         return policy_hash(self.tensors)
 
+    @property
+    def mandate(self) -> Mandate:
+        """What the account may trade that the policy was trained for."""
+        return Mandate.recorded(self.extra.get("mandate") or {})
+
 
 def policy_hash(state_dict: Mapping[str, Any]) -> str:
     """SHA-256 over each tensor's name, type, shape and little-endian bytes, in the given order.
@@ -118,12 +124,15 @@ def encode_weights(
     contract: ObservationContract,
     *,
     activation: str = "tanh",
+    mandate: Mandate = DAILY_MANDATE,
     extra: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Give the bytes of a weights file; equal inputs give equal bytes.
 
-    ``extra`` is kept as JSON in the header (seed, training window, hyper-parameters).
+    ``extra`` is kept as JSON in the header (seed, training window, hyper-parameters), and so is any
+    mandate but the daily one.
     """
+    own = {} if mandate == DAILY_MANDATE else {"mandate": mandate.record()}
     tensors = {name: np.asarray(value) for name, value in state_dict.items()}
     header = {
         "format": FORMAT,
@@ -133,7 +142,7 @@ def encode_weights(
         "activation": activation,
         "layers": {name: list(array.shape) for name, array in tensors.items()},
         "policy_hash": policy_hash(tensors),
-        "extra": dict(extra or {}),
+        "extra": {**(extra or {}), **own},
     }
     text = json.dumps(header, sort_keys=True).encode()
     buffer = io.BytesIO()

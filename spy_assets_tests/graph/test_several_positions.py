@@ -1,0 +1,208 @@
+"""An account that holds several positions, from its settings to its outcomes, by the real assets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from spy_assets.defs import account, agent_training, deciding, judging
+from spy_assets.defs.resources import SpyResource
+from spy_assets.errors import ContractMismatch, DataError, ModelFileMismatch
+from spy_assets.features.contracts import DAILY_15_PROXY_V1
+from spy_assets.models.policy.weights import encode_weights
+from spy_assets.registry import Registry
+from spy_assets.sessions import (
+    decision_time,
+    next_session,
+    previous_session,
+    sessions_between,
+)
+from spy_assets.settings import Settings, load_settings
+from spy_assets.signals.contract import Signal
+from spy_assets.simulator.actions import DAILY_7
+from spy_assets.simulator.mandate import Mandate
+from spy_assets.warehouse import Warehouse
+from spy_assets_tests.graph.courts import CALLS, IDLE, Court, wants
+from spy_assets_tests.graph.worlds import (
+    BEFORE,
+    LAST,
+    SMALL,
+    World,
+    latest_check,
+    make,
+    read,
+    runner,
+    signals,
+)
+
+MOST = 3
+WIDE: dict[str, Any] = {
+    "train": SMALL["train"] | {"actions": "defined_risk"},
+    "risk": {"max_positions": MOST},
+    "spreads": "model",
+}
+
+
+@dataclass(frozen=True)
+class Several:
+    """A profile whose new champion trades ten structures, three at once."""
+
+    settings: Settings
+    days: list[date]
+    rows: list[dict[str, Any]]
+
+    @property
+    def signals(self) -> list[Signal]:
+        return [Signal.from_row(row) for row in self.rows]
+
+
+@pytest.fixture(scope="module")
+def several(world: World, tmp_path_factory: pytest.TempPathFactory) -> Several:
+    """Train for the mandate, and signal and settle on sessions that nobody has signalled on."""
+    settings = world.copy(tmp_path_factory.mktemp("several"), **WIDE)
+    window = previous_session(LAST, settings.train.holdout_sessions)
+    make(settings, "train_daily", [str(window)])
+    days = sessions_between(next_session(window), BEFORE)
+    rows = signals(settings, *days)
+    make(settings, "track_outcomes", [str(day) for day in days])
+    return Several(settings, days, rows)
+
+
+def open_at_closes(outcomes: pl.DataFrame, days: list[date]) -> list[int]:
+    """Settled trades that were open at each close."""
+    spans = list(outcomes.select("entry_session", "exit_session").iter_rows())
+    return [sum(first <= day < last for first, last in spans) for day in days]
+
+
+@pytest.mark.slow
+def test_several_positions_are_open_at_once_and_never_more(several: Several) -> None:
+    outcomes = read(several.settings, "ledger.outcomes").filter(
+        pl.col("session").is_in(several.days)
+    )
+    counts = open_at_closes(outcomes, several.days)
+    assert max(counts) == MOST
+    told = Counter(
+        reason for one in several.signals for reason in one.reasons if "positions: " in reason
+    )
+    assert f"positions: {MOST} open of {MOST}" in told
+    assert {one.mandate for one in several.signals} == {f"defined_risk/{MOST}"}
+    assert {one.model_version for one in several.signals} == {"2"}
+
+
+@pytest.mark.slow
+def test_the_books_reconcile_and_every_fill_says_that_its_spread_is_a_models(
+    several: Several,
+) -> None:
+    with runner(several.settings) as made:
+        status, told = latest_check(made.instance, "ledger/outcomes", "ledger_reconciles")
+        replayed, _ = latest_check(made.instance, "signals/daily_signal", "replays_equal")
+    assert (status, replayed) == ("SUCCEEDED", "SUCCEEDED")
+    ids = [one.signal_id for one in several.signals]
+    own = pl.col("signal_id").is_in(ids)
+    outcomes = read(several.settings, "ledger.outcomes").filter(own)
+    fills = read(several.settings, "ledger.fills").filter(own)
+    assert set(outcomes["quote_kind"]) == set(fills["quote_kind"]) == {"spread_model"}
+    open_pnl = open_profit(several)
+    assert outcomes["pnl"].sum() + open_pnl == pytest.approx(
+        told["account_value"] - several.settings.risk.capital
+    )
+    entered = set(fills["signal_id"])
+    assert (
+        set(outcomes["signal_id"])
+        <= entered
+        <= {s.signal_id for s in several.signals if s.is_entry}
+    )
+
+
+def open_profit(several: Several) -> float:
+    """What the positions that are still open have made, by the account that is rebuilt."""
+    from spy_assets.signals.paper import settle
+
+    settings, last = several.settings, several.days[-1]
+    with Warehouse.open(settings) as lake:
+        rows = deciding.ledger_rows(lake, "SPY", before=last)
+        paper = settle(
+            account.observations(lake, "SPY", last),
+            account.standing_decisions(rows),
+            last,
+            account.paper_setup(settings),
+        )
+    assert paper is not None
+    return sum(one.pnl for one in paper.simulator.positions)
+
+
+@pytest.mark.slow
+def test_the_registry_knows_what_each_version_was_trained_for(several: Several) -> None:
+    known = judging.mandates_of(Registry(several.settings).versions())
+    assert {version: str(mandate) for version, mandate in known.items()} == {
+        "1": "daily_7/1",
+        "2": f"defined_risk/{MOST}",
+    }
+
+
+@pytest.mark.slow
+def test_an_account_of_another_mandate_does_not_ask_the_champion(several: Several) -> None:
+    """The same profile under the settings that it began with."""
+    spy = SpyResource(overrides=SMALL | {"home": str(several.settings.home)})
+    with Warehouse.open(several.settings) as lake:
+        (signal,) = deciding.decide(lake, spy, [BEFORE])
+        window = previous_session(LAST, spy.settings.train.holdout_sessions)
+        with pytest.raises(DataError, match=rf"version 2 was trained for defined_risk/{MOST}"):
+            judging.judge(lake, spy.registry(), spy.settings, window, "2", decision_time(window))
+    assert (signal.action_name, signal.model_version) == ("HOLD", "2")
+    assert signal.reasons[0] == (
+        f"mandate_mismatch: model was trained for defined_risk/{MOST}, account is daily_7/1"
+    )
+
+
+# ---------------------------------------------------------------- judging by mandate
+
+
+def register(court: Court, window: date, action: int, mandate: Mandate) -> str:
+    """A policy that was trained for a mandate; gives its version."""
+    tensors, record = wants(action), court.record(window, action)
+    weights = encode_weights(tensors, DAILY_15_PROXY_V1, mandate=mandate)
+    logged = court.registry.log_training(replace(record, weights=weights, mandate=mandate))
+    assert logged.version is not None
+    court.registry.set_alias("challenger", logged.version)
+    return logged.version
+
+
+def net_pnl(court: Court, version: str, strategy: str) -> float:
+    found = court.rows("models.evaluations").filter(version=version, strategy=strategy)
+    return float(found["net_pnl"].item())
+
+
+def test_each_version_is_judged_under_its_own_mandate(tmp_path: Path) -> None:
+    court = Court.sit(tmp_path)
+    window = court.days[-1]
+    one, two = Mandate.of(DAILY_7, 1), Mandate.of(DAILY_7, 2)
+    first = register(court, window, CALLS, one)
+    assert court.judge(window)["basis"] == "gate"
+    wider = Court(load_settings(home=tmp_path, risk={"max_positions": 2}))
+    second = register(wider, window, CALLS, two)
+    assert second != first  # the same weights for another mandate are another version
+    wider.judge(window)
+    assert net_pnl(wider, second, "champion") == net_pnl(wider, first, "policy")
+    assert net_pnl(wider, second, "policy") > net_pnl(wider, first, "policy")
+
+
+def test_a_challenger_of_another_mandate_is_not_judged(tmp_path: Path) -> None:
+    court = Court.sit(tmp_path)
+    window = court.days[-1]
+    version = register(court, window, IDLE, Mandate.of(DAILY_7, 2))
+    with Warehouse.open(court.settings) as lake, pytest.raises(DataError, match="daily_7/2"):
+        judging.judge(lake, court.registry, court.settings, window, version, decision_time(window))
+    with Warehouse.open(court.settings) as lake:
+        own = account.mandate(court.settings)
+        with pytest.raises(ModelFileMismatch, match="for daily_7/1"):
+            agent_training.base_policy(lake, court.registry, str(window), own)
+        cut = account.windows(lake, court.settings, window)
+    with pytest.raises(ContractMismatch, match="action map 'daily_7'"):
+        account.venue(court.settings, cut, Mandate("daily_7", "0" * 64, 1))
