@@ -19,6 +19,7 @@ from spy_assets import plan
 from spy_assets.defs import judging, walk_windows, walking
 from spy_assets.defs.models import TrainConfig, agent_config
 from spy_assets.defs.partitions import ChainPart
+from spy_assets.defs.staleness import History
 from spy_assets.errors import ConfigError
 from spy_assets.plan_cost import (
     Cost,
@@ -270,14 +271,17 @@ def _status(
 ) -> Status:
     """Of a walk-forward those folds are there that have rows of this very configuration.
 
-    Of anything else those partitions that every asset of the job has.
+    Of anything else those partitions that every asset of the job has, but for what follows from a
+    refusal: a training whose challenger was refused is done.
     """
-    present = None
+    present, made_with = None, runner.assets_of(job)
     if key == WALK:
         digest = _configuration(runner, request.training).digest
         with runner.spy.warehouse() as lake:
             present = walking.walked_windows(lake, runner.settings.walk.preset, digest)
-    return status_of(runner.instance, graph, key, wanted, present, runner.assets_of(job))
+    history = History(runner.instance, runner.defs)
+    withheld = {one: history.withheld(one, wanted) for one in made_with}
+    return status_of(runner.instance, graph, key, wanted, present, made_with, withheld)
 
 
 def _configuration(runner: Runner, training: Mapping[str, Any]) -> walking.Configuration:

@@ -24,7 +24,7 @@ from spy_assets.alerts import alerter
 from spy_assets.dagster_home import close_abandoned_runs, process_tags
 from spy_assets.dagster_home import instance as open_instance
 from spy_assets.definitions import build
-from spy_assets.defs import judging
+from spy_assets.defs import judging, refusals
 from spy_assets.defs.chains import ASSET as OPTION_CHAIN
 from spy_assets.defs.deciding import REFRESH_INCIDENT
 from spy_assets.defs.partitions import OBSERVES_CHAINS, ChainPart, chain_ranges, years_of
@@ -224,7 +224,10 @@ class Runner:
                 raise_on_error=False,
             )
         if not result.success:
-            raise _failure(result, f"`make up` shows run {run_id} in the Dagster UI")
+            refused = refusals.refusal_of(result.all_events)
+            if refused is None:
+                raise _failure(result, f"`make up` shows run {run_id} in the Dagster UI")
+            self.console.print(f" [yellow]{escape(refused)}[/]", highlight=False)
         return len(result.get_asset_materialization_events())
 
     def lost_partitions(self, key: AssetKey, symbol: str) -> set[str]:

@@ -133,6 +133,7 @@ def status_of(
     wanted: Sequence[str],
     present: Iterable[str] | None = None,
     made_with: Iterable[AssetKey] = (),
+    withheld: Mapping[AssetKey, Iterable[str]] | None = None,
 ) -> Status:
     """Sort partitions by what became of them.
 
@@ -144,17 +145,20 @@ def status_of(
     present
         Keys that are known to be there from elsewhere, such as the rows of one configuration; by
         default Dagster's materializations.
+    withheld
+        Partitions of assets that are not due, because what they follow from was refused.
     """
     definition = graph.get(key).partitions_def
     keys = {key, *(one for one in made_with if graph.get(one).partitions_def == definition)}
-    found = [instance.get_status_by_partition(one, list(wanted), definition) or {} for one in keys]
-    if present is None:
-        there = {
-            part for part in wanted if _all_are(found, part, AssetPartitionStatus.MATERIALIZED)
-        }
-        # A partition whose last try failed may have been made before: its rows are there, but old.
-    else:
-        there = set(present)
+    done, not_due = AssetPartitionStatus.MATERIALIZED, withheld or {}
+    found = [
+        {**(instance.get_status_by_partition(one, list(wanted), definition) or {})}
+        | dict.fromkeys(not_due.get(one, ()), done)
+        for one in keys
+    ]
+    # A partition whose last try failed may have been made before: its rows are there, but old.
+    made = (part for part in wanted if _all_are(found, part, done))
+    there = set(made if present is None else present)
     failed = {
         part
         for part in wanted

@@ -498,6 +498,28 @@ def latest_champion(lake: Warehouse) -> str | None:
     return str(accepted[-1]["version"]) if accepted else None
 
 
+def withdraw(lake: Warehouse, registry: Registry, judged: str) -> str | None:
+    """Take the champion alias from a version whose acceptance was taken back; gives that version.
+
+    The alias goes to the latest version that still stands accepted, and to none if there is none; never
+    to the one that was judged just now, because seating it is the promotion's. A version of which the
+    lake knows no decision keeps it.
+    """
+    from spy_assets.signals.champion import accepted_promotions
+
+    rows = promotion_rows(lake)
+    standing = [str(row["version"]) for row in accepted_promotions(rows)]
+    held = registry.alias("champion")
+    if held in standing or held not in {str(row["version"]) for row in rows}:
+        return None
+    heirs = [version for version in standing if version != judged]
+    if heirs:
+        registry.set_alias("champion", heirs[-1])
+    else:
+        registry.drop_alias("champion")
+    return held
+
+
 def window_to_train(lake: Warehouse, settings: Settings, last: date) -> date:
     """The training window that the main job needs for signals up to ``last``.
 

@@ -5,14 +5,14 @@ known at that session's decision time, and may speak for later ones only.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.defs import account, freshness, judging
+from spy_assets.defs import account, freshness, judging, refusals
 from spy_assets.defs.describe import (
     ENV_STEPS,
     OWNERS,
@@ -29,7 +29,6 @@ from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
-    from spy_assets.evaluation.gate import GateVerdict
     from spy_assets.models.policy.config import AgentConfig
     from spy_assets.models.policy.select import Selection, Train
     from spy_assets.models.policy.train import TrainedPolicy
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 GROUP = "models"
 TRAINING_POOL = "training"
-#: Any promotion renews the mirror; windows that were never trained do not hold it up.
+#: Any verdict or promotion renews the mirror; windows that were never trained do not hold it up.
 AFTER_PROMOTION = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.in_progress()
@@ -255,15 +254,24 @@ def training_metadata(
         dg.AssetCheckSpec(
             "promotion_gate",
             asset=["models", "evaluation"],
+            description="The challenger may be champion: by the evidence, or unproven on a vacant seat. "
+            "A refusal is an answer; nothing is promoted then.",
+            blocking=True,
+            metadata={refusals.VERDICT: True},
+        ),
+        dg.AssetCheckSpec(
+            "proven",
+            asset=["models", "evaluation"],
             description="Net out-of-sample P&L is above zero and above the champion, with confidence.",
-        )
+        ),
     ],
-    code_version="3",
+    code_version="4",
 )
 def evaluation(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
     """Run challenger, champion and baselines over the validation window; record results and verdict.
 
-    Both are one transaction, so that the promotion follows exactly the verdict that is shown here.
+    Both are one transaction, so that the promotion follows exactly the verdict that is shown here. A
+    version whose acceptance is taken back loses the alias here, because a refusal stops the promotion.
     """
     session = date.fromisoformat(context.partition_key)
     registry, now = spy.registry(), spy.utc_now()
@@ -275,10 +283,12 @@ def evaluation(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Materi
         rows = judging.frame(results, judged.rows())
         decision = judging.frame(decisions, [judged.promotion_row()])
         written = lake.write_many([(results, rows), (decisions, decision)], ingested_at=now)
+        withdrawn = judging.withdraw(lake, registry, version)
     return dg.MaterializeResult(
         metadata=write_metadata(written[0])
         | {
             "version": version,
+            "withdrawn": withdrawn or "none",
             "net_pnl": bar_plot(
                 rows["strategy"].to_list(), rows["net_pnl"].to_list(), "Net P&L, $"
             ),
@@ -286,24 +296,42 @@ def evaluation(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Materi
                 rows.select("strategy", "net_pnl", "ci_low", "ci_high", "sharpe", "trades"), 20
             ),
         },
-        check_results=[_gate_check(judged.verdict)],
+        check_results=_gate_checks(judged),
     )
 
 
-def _gate_check(verdict: "GateVerdict") -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=dg.AssetKey(["models", "evaluation"]),
-        check_name="promotion_gate",
-        passed=verdict.basis == "gate",
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "basis": verdict.basis,
-            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
-            "not_beaten": ", ".join(verdict.unbeaten) or "none",
-            "win_rate_band": verdict.band.words if verdict.band else "no trades",
-            "evidence": dg.MetadataValue.json(verdict.evidence.metrics),
-        },
-    )
+def _gate_checks(judged: judging.Judged) -> list[dg.AssetCheckResult]:
+    """Whether the challenger may be champion, which stops the promotion if not; and whether by proof."""
+    verdict, asset = judged.verdict, dg.AssetKey(["models", "evaluation"])
+    reasons = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons))
+    told = {"basis": verdict.basis, "reasons": reasons}
+    refused = {} if verdict.accepted else {refusals.REFUSED: _refusal(judged.promotion_row())}
+    return [
+        dg.AssetCheckResult(
+            asset_key=asset,
+            check_name="promotion_gate",
+            passed=verdict.accepted,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata=told
+            | refused
+            | {
+                "not_beaten": ", ".join(verdict.unbeaten) or "none",
+                "win_rate_band": verdict.band.words if verdict.band else "no trades",
+                "evidence": dg.MetadataValue.json(verdict.evidence.metrics),
+            },
+        ),
+        dg.AssetCheckResult(
+            asset_key=asset,
+            check_name="proven",
+            passed=verdict.basis == "gate",
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata=told,
+        ),
+    ]
+
+
+def _refusal(decision: Mapping[str, Any]) -> str:
+    return f"challenger refused: version {decision['version']}: {decision['reason']}"
 
 
 @dg.asset(
@@ -313,19 +341,26 @@ def _gate_check(verdict: "GateVerdict") -> dg.AssetCheckResult:
     kinds={"mlflow", "ducklake"},
     owners=OWNERS,
     tags={"layer": "model"},
-    description="Who is champion from when on, and why: accepted by the gate, seated unproven on a "
-    "vacant seat (said on every signal), or refused. The MLflow alias follows the recorded verdict.",
+    description="Who is champion from when on, and why: accepted by the gate, or seated unproven on a "
+    "vacant seat (said on every signal). The MLflow alias follows the recorded verdict. A refused "
+    "window has none.",
     metadata=table_metadata("models.promotions"),
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.multi_run(1),
     retry_policy=dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL),
-    freshness_policy=freshness.WEEKLY,
-    code_version="1",
+    # It does not age: with every challenger refused, which is sound, nothing is promoted for months.
+    code_version="2",
 )
 def promotions(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
-    """Let the registry's alias follow the verdict that was recorded with the evaluation."""
+    """Let the registry's alias follow an acceptance that was recorded with the evaluation.
+
+    A refused window has no promotion: the check before this stops it, and so does the recorded verdict
+    where this is materialized alone.
+    """
     with spy.warehouse() as lake:
         decision = judging.recorded_decision(lake, date.fromisoformat(context.partition_key))
+        if not decision["accepted"]:
+            raise dg.Failure(_refusal(decision), allow_retries=False)
         champion = judging.latest_champion(lake)
     if champion is not None:
         spy.registry().set_alias("champion", champion)
@@ -345,7 +380,11 @@ def promotions(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Materi
 
 @dg.asset(
     key=["models", "model_versions"],
-    deps=[dg.AssetDep(promotions, partition_mapping=dg.AllPartitionMapping())],
+    deps=[
+        # Refused versions have no promotion, and are registered all the same.
+        dg.AssetDep(upstream, partition_mapping=dg.AllPartitionMapping())
+        for upstream in (evaluation, promotions)
+    ],
     group_name=GROUP,
     kinds={"mlflow", "ducklake"},
     owners=OWNERS,

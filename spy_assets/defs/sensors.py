@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 
-from spy_assets.defs import jobs
+from spy_assets.defs import jobs, refusals
 from spy_assets.defs.partitions import ChainPart
 from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
@@ -88,14 +88,25 @@ def champion_changed(
 @dg.run_failure_sensor(
     default_status=RUNNING,
     monitor_all_code_locations=False,
-    description="A job that fails becomes one alert, to the log and to the webhook, until it succeeds.",
+    description="A job that fails becomes one alert, to the log and to the webhook, until it succeeds. "
+    "A refused challenger is told as news, and is no failure.",
 )
 def run_failed(context: dg.RunFailureSensorContext, spy: SpyResource) -> None:
-    """Send one alert per job that fails, however often it fails before it succeeds again."""
+    """Send one alert per job that fails, however often it fails before it succeeds again.
+
+    A run that ends with a refusal did all that it had to do: it is told once, and closes the incident.
+    """
     from spy_assets.alerts import alerter
 
-    run = context.dagster_run
-    alerter(spy.settings).send(
+    run, sender = context.dagster_run, alerter(spy.settings)
+    refused = refusals.refusal_of_run(context.instance, run.run_id)
+    if refused is not None:
+        sender.resolve(_incident(run))
+        news = f"refused:{run.run_id}"
+        sender.send(key=news, title=run.job_name, text=refused, now=spy.utc_now(), severity="info")
+        sender.resolve(news)
+        return
+    sender.send(
         key=_incident(run),
         title=f"{run.job_name} failed",
         text=f"run {run.run_id}: {context.failure_event.message or 'no message'}",

@@ -7,6 +7,9 @@ partitions that are wanted.
 A session follows a newer upstream only where that is the same session: a new model is judged again, but
 what was decided on features or promotions of other days stands as it was recorded. Of chains it follows
 that of the underlying that models and signals are of.
+
+A refusal is an answer: what a check that gives verdicts refused is made, and what would follow from its
+acceptance is not due, until something above it changes.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import dagster as dg
 from dagster import AssetKey, DagsterEventType, DagsterInstance
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from spy_assets.defs import refusals
 from spy_assets.defs.partitions import CHAINS, SESSIONS, SYMBOL, YEARS, ChainPart, span_of
 
 #: Metadata of a source asset: the last session that its source was asked for.
@@ -93,17 +97,20 @@ class History:
         self._latest: dict[AssetKey, int | None] = {}
         keys = list(self.graph.materializable_asset_keys)
         self._versions = instance.get_latest_materialization_code_versions(keys)
-        self._refused = self._failing_a_blocking_check()
+        self._unreadable = self._failing_a_blocking_check()
+        self._refused: dict[AssetKey, set[str]] = {}
 
     def _failing_a_blocking_check(self) -> set[AssetKey]:
         """Assets that were materialized and must not be read: asked for again, they are checked.
 
-        A chain that fails is not materialized, and its check says nothing of the other chains.
+        A chain that fails is not materialized, and its check says nothing of the other chains. Nor
+        does a verdict say that what was judged is wrong.
         """
         blocking = [
             key
             for key in self.graph.asset_check_keys
             if self.graph.get_check_spec(key).blocking
+            and not refusals.gives_verdicts(self.graph.get_check_spec(key))
             and self.graph.get(key.asset_key).partitions_def != CHAINS
         ]
         storage = self.instance.event_log_storage
@@ -172,20 +179,52 @@ class History:
         stale = {part for part in wanted if part in done and self._upstream_newer(key, part)}
         if running is not None and self._grew(key, running):
             stale.add(running.partition)
-        if key in self._refused:
+        if key in self._unreadable:
             stale |= set(wanted) - missing
-        keep = missing | outdated | stale | lost
+        keep = missing | outdated | stale
+        keep = keep - self.withheld(key, keep) | lost
         if not keep:
             return None
         self._planned[key] = keep
-        reason = f"{len(missing)} missing, {len(stale)} stale"
+        reason = f"{len(missing & keep)} missing, {len(stale & keep)} stale"
         if lost:
             reason = f"{len(lost)} lost their rows"
-        elif key in self._refused:
+        elif key in self._unreadable:
             reason = "a blocking check failed"
-        elif outdated:
+        elif outdated & keep:
             reason = "its code changed"
         return Needed(key, tuple(sorted(keep)), reason)
+
+    def refused(self, key: AssetKey) -> set[str]:
+        """Partitions whose latest materialization one of the asset's verdicts refused."""
+        if key not in self._refused:
+            checks = [
+                check
+                for check in self.graph.get_check_keys_for_assets({key})
+                if refusals.gives_verdicts(self.graph.get_check_spec(check))
+            ]
+            ids = {
+                one
+                for check in checks
+                for one in refusals.refused_materializations(self.instance, check)
+            }
+            made = self.by_partition(key).items() if ids else ()
+            self._refused[key] = {part for part, storage_id in made if storage_id in ids}
+        return self._refused[key]
+
+    def withheld(self, key: AssetKey, partitions: Iterable[str]) -> set[str]:
+        """Those of some partitions that follow from a refusal: they are not made, and not due.
+
+        What is to be judged again may be accepted, so what follows from it is due.
+        """
+        parents = self._same_partition_parents(key)
+        return {
+            part
+            for part in partitions
+            for parent, read in parents
+            if read(part) in self.refused(parent)
+            and read(part) not in self._planned.get(parent, ())
+        }
 
     def lost_of(self, key: AssetKey) -> set[str]:
         """Partitions that were made and whose rows are lost."""

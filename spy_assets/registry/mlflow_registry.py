@@ -201,6 +201,17 @@ class Registry:
         with self._session() as client:
             client.set_registered_model_alias(self.name, alias, version)
 
+    def drop_alias(self, alias: str) -> None:
+        """Take an alias from the version that has it; it may be absent.
+
+        Raises
+        ------
+        RegistryUnavailable
+            MLflow does not answer.
+        """
+        with self._session() as client:
+            client.delete_registered_model_alias(self.name, alias)
+
     # -- reading ------------------------------------------------------------------------------
 
     def alias(self, alias: str) -> str | None:

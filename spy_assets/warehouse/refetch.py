@@ -34,6 +34,7 @@ _MADE_BY: Final = {
     "ledger.fills": "ledger/outcomes",
     "models.training_runs": "models/ppo_daily",
     "models.evaluations": "models/evaluation",
+    "models.promotions": "models/evaluation",
 }
 #: Tables whose column `session` says in which partition a row was made.
 _BY_SESSION: Final = frozenset({"ledger.signals", "ledger.decisions"}) | _BY_PRODUCTS

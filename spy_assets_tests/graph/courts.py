@@ -16,7 +16,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from spy_assets.defs import judging, models
+from spy_assets.defs import judging, models, refusals
 from spy_assets.defs.resources import SpyResource
 from spy_assets.features.contracts import DAILY_15_PROXY_V1, ObservationContract
 from spy_assets.models.policy.weights import encode_weights, policy_hash
@@ -147,8 +147,13 @@ class Court:
         )
 
     def judge(self, window: Any, now: datetime | None = None) -> dict[str, Any]:
-        """Evaluate the newest version of a window, promote, and give the recorded decision."""
-        assert self.make([models.evaluation, models.promotions], window, now).success
+        """Evaluate the newest version of a window, promote, and give the recorded decision.
+
+        A refusal is an answer too; any other failure is none.
+        """
+        how = {"raise_on_error": False}
+        made = self.make([models.evaluation, models.promotions], window, now, **how)
+        assert made.success or refusals.refusal_of(made.all_events)
         with Warehouse.open(self.settings) as lake:
             return judging.recorded_decision(lake, window)
 

@@ -82,10 +82,11 @@ def test_the_graph_on_a_live_source_is_the_reviewed_one() -> None:
 def test_everything_on_a_live_source_ages() -> None:
     assets = json.loads(snapshot.LIVE.read_text())["assets"]
     ageless = {name for name, asset in assets.items() if not asset["fails_when_older_than"]}
-    # The mirror of the registry follows it; chains age where a source of them is set; a walk-forward
-    # and what agents learn are made when somebody asks for it.
+    # The mirror of the registry follows it, and a promotion waits for a challenger that passes; chains
+    # age where a source of them is set; a walk-forward and what agents learn are made when somebody
+    # asks for it.
     assert ageless == AGENTS | {
-        "models/model_versions", "options/option_chain", "features/chain",
+        "models/model_versions", "models/promotions", "options/option_chain", "features/chain",
         "evaluation/walk_forward", "evaluation/walk_forward_report", "evaluation/chain_backtest",
         "evaluation/final_test",
     }  # fmt: skip

@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from spy_assets.alerts import alerter
 from spy_assets.definitions import build
-from spy_assets.defs import sensors
+from spy_assets.defs import refusals, sensors
 from spy_assets.defs.resources import SpyResource
 from spy_assets.settings import load_settings
 from spy_assets_tests.graph.worlds import World, write
@@ -192,6 +193,32 @@ def test_a_sound_chain_does_not_close_the_incident_of_another(
         skipped = after(instance, sensors.run_recovered, sound, spy=spy)
         assert f"incident {told}" in skipped.skip_message
     assert len(webhook.received) == 1
+
+
+def refusing(instance: dg.DagsterInstance, name: str) -> dg.ExecuteInProcessResult:
+    """A real run of a job of that name in which a challenger is refused."""
+    gate = dg.AssetCheckSpec("gate", asset="judged", blocking=True)
+    told = {refusals.REFUSED: "challenger refused: version 3: no trades"}
+
+    @dg.asset(check_specs=[gate])
+    def judged() -> dg.MaterializeResult:
+        found = dg.AssetCheckResult(passed=False, metadata=told)
+        return dg.MaterializeResult(check_results=[found])
+
+    job = dg.Definitions(assets=[judged], jobs=[dg.define_asset_job(name)]).resolve_job_def(name)
+    return job.execute_in_process(instance=instance, raise_on_error=False)
+
+
+def test_a_refusal_is_news_and_not_an_incident(
+    instance: dg.DagsterInstance, webhook: Webhook, tmp_path: Path
+) -> None:
+    spy = SpyResource(overrides={"home": str(tmp_path), "alert_webhook": webhook.url})
+    after(instance, sensors.run_failed, ran(instance, "train_daily", fails=True), spy=spy)
+    for _ in range(2):
+        after(instance, sensors.run_failed, refusing(instance, "train_daily"), spy=spy)
+    words = [(body["severity"], body["detail"]) for body in webhook.received]
+    assert words[1:] == [("info", "challenger refused: version 3: no trades")] * 2
+    assert alerter(spy.settings).open_incidents() == []
 
 
 def test_all_sensors_start_running() -> None:

@@ -11,6 +11,7 @@ import pytest
 from dagster import AssetKey, DagsterInstance
 
 from spy_assets.defs.partitions import CHAINS, SESSIONS, YEARS
+from spy_assets.defs.refusals import VERDICT
 from spy_assets.defs.staleness import THROUGH, History, Lost, Needed, Running, merge
 
 ALL = ["2016", "2017", "2018"]
@@ -285,3 +286,61 @@ def test_needs_are_merged_into_one_run() -> None:
     found = merge([Needed(a, ("2018",), ""), Needed(b, ("2016", "2018"), "")])
     assert found == ([a, b], ["2016", "2018"])
     assert merge([Needed(a, None, "")]) == ([a], [])
+
+
+def court_graph(*, accepts: bool = True) -> dg.Definitions:
+    """model -> judged, with a verdict -> promoted, all by session."""
+
+    @dg.asset(partitions_def=SESSIONS)
+    def model() -> None: ...
+
+    gate = dg.AssetCheckSpec("gate", asset="judged", blocking=True, metadata={VERDICT: True})
+
+    @dg.asset(partitions_def=SESSIONS, deps=[model], check_specs=[gate], code_version="1")
+    def judged() -> dg.MaterializeResult:
+        return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=accepts)])
+
+    @dg.asset(partitions_def=SESSIONS, deps=[judged])
+    def promoted() -> None: ...
+
+    return dg.Definitions(assets=[model, judged, promoted])
+
+
+def decide(instance: DagsterInstance, part: str, *, accepts: bool) -> None:
+    job = court_graph(accepts=accepts).resolve_implicit_global_asset_job_def()
+    done = job.execute_in_process(instance=instance, partition_key=part, raise_on_error=False)
+    assert done.success is accepts
+
+
+def due(instance: DagsterInstance, *wanted: str) -> dict[str, list[str]]:
+    history = History(instance, court_graph())
+    found = {
+        name: history.needed(AssetKey(name), wanted) for name in ("model", "judged", "promoted")
+    }
+    return {name: list(need.partitions or ()) for name, need in found.items() if need}
+
+
+def test_what_was_refused_is_judged_and_its_promotion_is_not_due(instance: DagsterInstance) -> None:
+    day, other, new = "2018-12-27", "2018-12-28", "2018-12-31"
+    decide(instance, day, accepts=False)
+    decide(instance, other, accepts=True)
+    assert due(instance, day, other) == {}
+    assert due(instance, day, new) == {"model": [new], "judged": [new], "promoted": [new]}
+
+
+def test_a_refusal_holds_until_what_it_is_of_changes(instance: DagsterInstance) -> None:
+    day = "2018-12-31"
+    decide(instance, day, accepts=False)
+    instance.report_runless_asset_event(dg.AssetMaterialization("model", partition=day))
+    assert due(instance, day) == {"judged": [day], "promoted": [day]}
+    decide(instance, day, accepts=True)
+    assert due(instance, day) == {}
+
+
+def test_a_promotion_that_was_taken_back_is_not_due(instance: DagsterInstance) -> None:
+    day = "2018-12-31"
+    decide(instance, day, accepts=True)
+    decide(instance, day, accepts=False)
+    history = History(instance, court_graph())
+    assert history.withheld(AssetKey("promoted"), [day]) == {day}
+    assert due(instance, day) == {}

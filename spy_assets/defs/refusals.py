@@ -1,0 +1,89 @@
+"""Blocking checks that give a verdict: their failure is an answer, not a fault of the data.
+
+A refused challenger stops what would follow from its acceptance, by Dagster's own rule for a blocking
+check, and so the run ends as failed. Nothing is broken and nothing is to be made again: what looks at
+failed runs and at failed checks asks here whether it is a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import dagster as dg
+from dagster import AssetCheckKey, DagsterEventType, DagsterInstance
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+#: In the metadata of a check's spec: its failure is a refusal.
+VERDICT: Final = "verdict"
+#: In the metadata of a check's result: what was refused, and why.
+REFUSED: Final = "refused"
+#: The error of a step one of whose blocking checks failed.
+_CHECK_FAILED: Final = "DagsterAssetCheckFailedError"
+#: Executions of a check that one query is asked for.
+_PAGE: Final = 1_000
+
+
+def gives_verdicts(spec: dg.AssetCheckSpec) -> bool:
+    """Whether the failure of a check is a refusal."""
+    return VERDICT in (spec.metadata or {})
+
+
+def refusal_of(events: Iterable[dg.DagsterEvent]) -> str | None:
+    """What a failed run refused, and why; None if anything else failed in it.
+
+    Parameters
+    ----------
+    events
+        All events of the run, or those of failed steps and of checks.
+    """
+    found = list(events)
+    refused = [words for event in found if (words := _words(event)) is not None]
+    broken = [event for event in found if _is_broken(event)]
+    return "; ".join(refused) if refused and not broken else None
+
+
+def refusal_of_run(instance: DagsterInstance, run_id: str) -> str | None:
+    """What a run that has ended refused; see :func:`refusal_of`."""
+    asked = {DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
+    logs = instance.all_logs(run_id, of_type=asked)
+    return refusal_of(entry.dagster_event for entry in logs if entry.dagster_event is not None)
+
+
+def refused_materializations(instance: DagsterInstance, check: AssetCheckKey) -> set[int]:
+    """Storage ids of the materializations that a check refused."""
+    found: set[int] = set()
+    cursor: int | None = None
+    while True:
+        page = instance.event_log_storage.get_asset_check_execution_history(
+            check, _PAGE, cursor, {AssetCheckExecutionRecordStatus.FAILED}
+        )
+        targets = [one.evaluation and one.evaluation.target_materialization_data for one in page]
+        found |= {target.storage_id for target in targets if target}
+        if len(page) < _PAGE:
+            return found
+        cursor = page[-1].id
+
+
+def _words(event: dg.DagsterEvent) -> str | None:
+    found = _failed_check(event)
+    told = None if found is None else found.metadata.get(REFUSED)
+    return None if told is None else str(told.value)
+
+
+def _is_broken(event: dg.DagsterEvent) -> bool:
+    """Whether a step failed of something else, or a blocking check that gives no verdicts failed."""
+    if event.event_type == DagsterEventType.STEP_FAILURE:
+        error = event.step_failure_data.error
+        return error is None or error.cls_name != _CHECK_FAILED
+    found = _failed_check(event)
+    return found is not None and found.blocking and REFUSED not in found.metadata
+
+
+def _failed_check(event: dg.DagsterEvent) -> Any | None:
+    """A check's result that stops what follows."""
+    if event.event_type != DagsterEventType.ASSET_CHECK_EVALUATION:
+        return None
+    found = event.asset_check_evaluation_data
+    stops = not found.passed and found.severity == dg.AssetCheckSeverity.ERROR
+    return found if stops else None
