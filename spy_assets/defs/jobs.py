@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Tables whose rows name the snapshot that they were made from.
 SNAPSHOTS_OF = {
     "models.training_runs", "models.promotions", "ledger.signals", "evaluation.walk_forward",
-    "models.hyperparameters", "models.regime_routing",
+    "models.hyperparameters", "models.regime_routing", "evaluation.intraday_walk_forward",
 }  # fmt: skip
 #: One process a run: light assets take 0.2 s each. Training runs in its run's process too: a process
 #: per run under the daemon, the caller's own under `spy run`. With `memory_limit_mb` each seed has a
@@ -27,7 +27,8 @@ SNAPSHOTS_OF = {
 IN_PROCESS = dg.in_process_executor
 
 MINUTES = dg.AssetSelection.assets(["market", "minute_bars"])
-HISTORY = dg.AssetSelection.groups("market", "features") - MINUTES
+FIVE_MINUTES = dg.AssetSelection.assets(["market", "minute_bars_5"])
+HISTORY = dg.AssetSelection.groups("market", "features") - MINUTES - FIVE_MINUTES
 CHAINS = dg.AssetSelection.groups("options")
 TRAINING = dg.AssetSelection.assets(
     ["models", "ppo_daily"], ["models", "evaluation"], ["models", "promotions"]
@@ -37,6 +38,8 @@ OUTCOMES = dg.AssetSelection.assets(["ledger", "outcomes"])
 WALK = dg.AssetSelection.assets(["evaluation", "walk_forward"])
 FINAL = dg.AssetSelection.assets(["evaluation", "final_test"])
 TEARSHEET = dg.AssetSelection.assets(["evaluation", "walk_forward_report"])
+INTRADAY_WALK = dg.AssetSelection.assets(["evaluation", "intraday_walk_forward"])
+INTRADAY_TEARSHEET = dg.AssetSelection.assets(["evaluation", "intraday_walk_forward_report"])
 MEMBERS = dg.AssetSelection.assets(
     ["models", "a2c_daily"], ["models", "dqn_daily"], ["models", "ensemble_weights"]
 )
@@ -75,6 +78,12 @@ refresh_minutes = _job(
     "refresh_minutes",
     MINUTES,
     "One-minute bars of sessions, with the bars due and the gaps.",
+    "history",
+)
+refresh_five_minutes = _job(
+    "refresh_five_minutes",
+    FIVE_MINUTES,
+    "Five-minute bars of sessions, of a source that has them of its own.",
     "history",
 )
 refresh_chain = _job(
@@ -141,6 +150,17 @@ walk_forward_job = _job(
 walk_forward_tearsheet = _job(
     "walk_forward_tearsheet", TEARSHEET, "Sum up the folds and renew the tearsheet."
 )
+intraday_walk_forward_job = _job(
+    "intraday_walk_forward",
+    INTRADAY_WALK,
+    "One fold of the walk-forward over minute bars: train, test, record; fills are a model's.",
+    "training",
+)
+intraday_walk_forward_tearsheet = _job(
+    "intraday_walk_forward_tearsheet",
+    INTRADAY_TEARSHEET,
+    "Sum up the folds over minute bars and renew their tearsheet.",
+)
 final_test_job = _job(
     "final_test",
     FINAL,
@@ -189,6 +209,7 @@ def maintain_warehouse() -> None:
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     refresh_history,
     refresh_minutes,
+    refresh_five_minutes,
     refresh_chain,
     train_daily,
     daily_signal_job,
@@ -201,6 +222,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     tune_hyperparameters,
     walk_forward_job,
     walk_forward_tearsheet,
+    intraday_walk_forward_job,
+    intraday_walk_forward_tearsheet,
     final_test_job,
     chain_backtest_job,
     maintain_warehouse,

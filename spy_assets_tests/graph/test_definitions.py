@@ -208,7 +208,8 @@ def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() 
     described = snapshot.describe(defs)["assets"]
     kinds = {name: str(asset["partitions"]).split(" ")[0] for name, asset in described.items()}
     assert {k for k, kind in kinds.items() if kind == "%Y-%m-%d"} == AGENTS | {
-        "market/minute_bars", "models/ppo_daily", "models/evaluation", "models/promotions",
+        "market/minute_bars", "market/minute_bars_5", "models/ppo_daily",
+        "models/evaluation", "models/promotions",
         "signals/daily_signal", "ledger/outcomes",
     }  # fmt: skip
     chains = {k for k, kind in kinds.items() if kind == "session"}
