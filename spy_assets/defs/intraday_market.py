@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SINGLE, FIVE = "market.minute_bars", "market.minute_bars_5"
 KNOWN: Final = "features.market_daily"
 #: Where a session's bars are from.
-OWN, PUT_TOGETHER, SYNTHETIC = "bars of their own", "put together from minutes", "synthetic"
+OWN, PUT_TOGETHER, SYNTHETIC = "from the source", "put together from minutes", "synthetic"
 #: Largest share of the sessions asked for that may be left out: more is no market any more.
 MOST_SKIPPED: Final = 0.1
 _COLUMNS: Final = ("session", "bar_start", "open", "high", "low", "close", "synthetic")
@@ -114,15 +114,11 @@ def _bars(
 
     single = PUT_TOGETHER if settings.intraday.minutes > 1 else OWN
     parts, missing = [], list(days)
-    if settings.intraday.minutes == 5 and FIVE in lake.tables():
+    if settings.intraday.minutes == 5:
         parts.append(read(FIVE, missing).with_columns(origin=pl.lit(OWN)))
         missing = sorted(set(days) - set(parts[0]["session"]))
-    if missing and SINGLE in lake.tables():
+    if missing:
         parts.append(read(SINGLE, missing).with_columns(origin=pl.lit(single)))
-    if not parts:
-        raise DataError(
-            f"the lake has no minute bars of {settings.symbol} at all", hint=_mend(settings)
-        )
     return pl.concat(parts)
 
 

@@ -250,7 +250,7 @@ def notices(settings: Settings, labels: Mapping[str, Any]) -> tuple[str, ...]:
     bars = f"Bars of {settings.intraday.minutes} minute(s)"
     told = [
         f"Every fill is of {MODEL_FILLS}; no result of real quotes is pooled with these.",
-        f"{bars}; sessions of all windows, some of them in several: {counted}.",
+        f"{bars}; sessions of training and test, counted in each fold: {counted}.",
     ]
     if SYNTHETIC in labels["origins"]:
         told.append(
