@@ -124,6 +124,11 @@ class TrainSettings(_Group):
     )
     timesteps: int | None = Field(None, ge=1, description="overrides the preset's timesteps")
     seeds: int | None = Field(None, ge=1, le=50, description="overrides the preset's seed count")
+    symbols: tuple[str, ...] = Field(
+        ("SPY", "QQQ"),
+        min_length=2,
+        description="symbols of the policy for several, by commas or as JSON; of the sample only SPY",
+    )
     holdout_sessions: int = Field(60, ge=1, description="last sessions kept out of training")
     validation_sessions: int = Field(63, ge=10, description="window of the promotion gate")
     purge_sessions: int = Field(
@@ -135,6 +140,8 @@ class TrainSettings(_Group):
         description="sessions after the end of training from which on a model opens no position; "
         "validation, purge and hold-out count",
     )
+
+    _split = field_validator("symbols", mode="before")(_listed)
 
 
 class WalkSettings(_Group):

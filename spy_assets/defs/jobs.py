@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 #: Tables whose rows name the snapshot that they were made from.
 SNAPSHOTS_OF = {
     "models.training_runs", "models.promotions", "ledger.signals", "evaluation.walk_forward",
-    "models.hyperparameters", "models.regime_routing", "evaluation.intraday_walk_forward",
+    "models.hyperparameters", "models.regime_routing", "models.multi_asset",
+    "evaluation.intraday_walk_forward",
 }  # fmt: skip
 #: One process a run: light assets take 0.2 s each. Training runs in its run's process too: a process
 #: per run under the daemon, the caller's own under `spy run`. With `memory_limit_mb` each seed has a
@@ -48,6 +49,7 @@ BY_PREFERENCES = dg.AssetSelection.assets(
     ["models", "reward_model"], ["models", "preference_finetune"]
 )
 REGIME_POLICIES = dg.AssetSelection.assets(["models", "regime_routing"])
+MULTI_ASSET = dg.AssetSelection.assets(["models", "ppo_multi_asset"])
 SEARCHES = dg.AssetSelection.assets(["models", "hyperparameters"])
 CHAIN_BACKTESTS = dg.AssetSelection.assets(["evaluation", "chain_backtest"])
 REPORTS = dg.AssetSelection.assets(
@@ -135,6 +137,12 @@ train_by_regime = _job(
     "Train a policy per regime, and measure routing against one policy that sees the regime.",
     "training",
 )
+train_multi_asset = _job(
+    "train_multi_asset",
+    MULTI_ASSET,
+    "Train one policy for several symbols, and measure it against a policy of each symbol alone.",
+    "training",
+)
 tune_hyperparameters = _job(
     "tune_hyperparameters",
     SEARCHES,
@@ -219,6 +227,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     learn_from_outcomes,
     learn_from_preferences,
     train_by_regime,
+    train_multi_asset,
     tune_hyperparameters,
     walk_forward_job,
     walk_forward_tearsheet,

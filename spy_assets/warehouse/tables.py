@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from spy_assets.warehouse.agent_tables import (
     ENSEMBLE_WEIGHTS,
     HYPERPARAMETERS,
+    MULTI_ASSET,
     PREFERENCES,
     REGIME_ROUTING,
     REWARD_MODELS,
@@ -329,6 +330,12 @@ _MODELS = (
         "window_end",
         "Whether a policy per regime was better than one that sees the regime.",
         *REGIME_ROUTING,
+    ),
+    _spec(
+        "models.multi_asset",
+        "window_end symbol strategy",
+        "One policy for several symbols beside a policy of each alone, out of sample.",
+        *MULTI_ASSET,
     ),
     _spec(
         "models.hyperparameters",

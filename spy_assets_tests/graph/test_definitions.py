@@ -26,7 +26,7 @@ FOLDS = "evaluation/walk_forward"
 AGENTS = {
     "models/a2c_daily", "models/dqn_daily", "models/ensemble_weights", "models/outcome_finetune",
     "models/reward_model", "models/preference_finetune", "models/regime_routing",
-    "models/hyperparameters",
+    "models/hyperparameters", "models/ppo_multi_asset",
 }  # fmt: skip
 HEAVY = (
     "torch", "mlflow", "stable_baselines3", "gymnasium", "pandas", "matplotlib", "plotly",
