@@ -14,12 +14,13 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from dagster import AssetKey
+from rich.markup import escape
 
-from spy_assets import plan
+from spy_assets import plan, sessions
 from spy_assets.defs import judging, walk_windows, walking
-from spy_assets.defs.models import TrainConfig, agent_config
 from spy_assets.defs.partitions import ChainPart
 from spy_assets.defs.staleness import History
+from spy_assets.defs.walk_clocks import CLOCKS, DAILY, ClockName, WalkClock, clock_of
 from spy_assets.errors import ConfigError
 from spy_assets.plan_cost import (
     Cost,
@@ -34,15 +35,15 @@ from spy_assets.plan_cost import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from spy_assets.evaluation.splits import Fold
     from spy_assets.plan import Runner
     from spy_assets.settings import Settings
 
-WALK = AssetKey(["evaluation", "walk_forward"])
 TRAINING = AssetKey(["models", "ppo_daily"])
 SIGNALS = AssetKey(["signals", "daily_signal"])
 CHAINS = AssetKey(["options", "option_chain"])
 #: Assets that train, whose runs take a training's config.
-TRAINED = {WALK, TRAINING}
+TRAINED = {TRAINING, *(clock.asset for clock in CLOCKS.values())}
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,20 @@ def walk_forward(
     which: Which = "missing",
     training: Mapping[str, Any] | None = None,
     final: bool = False,
+    clock: ClockName = "daily",
 ) -> WalkReport:
     """Bring history up to date, walk the folds that are missing, and sum all of them up.
 
-    With ``final``, test the configuration on the final period too: once, and none after it.
+    With ``final``, test the configuration on the final period too: once, and none after it; over minute
+    bars there is no such period.
     """
+    own = CLOCKS[clock]
     with plan.open_runner(settings, console) as runner:
+        folds = own.folds(settings, runner.spy.utc_now(), years)
         plan.history(runner, runner.spy.last_session())
-        report = walk(runner, years=years, which=which, training=training)
+        if own is not DAILY:
+            _minute_bars(runner, folds)
+        report = walk(runner, years=years, which=which, training=training, clock=own)
         return replace(report, final=final_test(runner, training or {})) if final else report
 
 
@@ -137,6 +144,7 @@ def walk(
     years: float | None = None,
     which: Which = "missing",
     training: Mapping[str, Any] | None = None,
+    clock: WalkClock = DAILY,
 ) -> WalkReport:
     """Walk the folds that are missing in a profile that has its history, and renew the tearsheet.
 
@@ -145,26 +153,56 @@ def walk(
     ConfigError
         History is too short for one fold.
     """
-    request = Request("walk_forward", which, years=years, training=training or {})
+    request = Request(clock.target, which, years=years, training=training or {})
     planned, key = _planned(runner, request)
     _make(runner, planned, key, request.training)
-    digest = _configuration(runner, request.training).digest
+    digest = _configuration(runner, request.training, clock).digest
+    report, preset = clock.report.to_python_identifier(), clock.preset_of(runner.settings)
     runner.stage(
         "tearsheet",
-        "walk_forward_tearsheet",
+        clock.report_job,
         None,
-        config={"ops": {"evaluation__walk_forward_report": {"config": {"configuration": digest}}}},
+        config={"ops": {report: {"config": {"configuration": digest}}}},
         force=True,
     )
-    path = walking.tearsheet_path(runner.settings, runner.settings.walk.preset, digest)
+    path = clock.page(runner.settings, preset, digest)
     return WalkReport(
-        preset=runner.settings.walk.preset,
+        preset=preset,
         configuration=digest,
         made=len(planned.partitions),
         due=planned.total,
         figures=json.loads(path.with_suffix(".json").read_text()),
         tearsheet=str(path),
     )
+
+
+def _minute_bars(runner: Runner, folds: Sequence[Fold]) -> None:
+    """Bars of all sessions that the folds train on or test, as far as the source has them.
+
+    A session that the source fails to give is told, and left out by the folds: it keeps no other's back.
+    """
+    from spy_assets.market.protocol import HasFiveMinutes
+
+    source, minutes = runner.spy.source(), runner.settings.intraday.minutes
+    missing = sessions.sessions_between(folds[0].train_first, folds[-1].test_last)
+    if minutes == 5 and isinstance(source, HasFiveMinutes):
+        own = _offered(source.span("minute_bars_5"), missing)
+        _bars(runner, "five-minute bars", "refresh_five_minutes", own)
+        missing = [day for day in missing if day not in set(own)]
+    _bars(runner, "minute bars", "refresh_minutes", _offered(source.span("minute_bars"), missing))
+
+
+def _offered(span: tuple[date, date] | None, days: Sequence[date]) -> list[date]:
+    return [] if span is None else [day for day in days if span[0] <= day <= span[1]]
+
+
+def _bars(runner: Runner, title: str, job: str, days: Sequence[date]) -> None:
+    if not days:
+        return
+    try:
+        runner.stage(title, job, [str(day) for day in days])
+    except plan.RunFailed as failure:
+        runner.console.print(f"[yellow]{title}: {escape(failure.message)}[/]")
 
 
 def final_test(runner: Runner, training: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +218,7 @@ def final_test(runner: Runner, training: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = runner.settings
     preset = walking.final_preset(settings.walk.preset)
-    digest = _configuration(runner, training).digest
+    digest = _configuration(runner, training, DAILY).digest
     key = walk_windows.final_fold(settings, runner.spy.utc_now()).key
     with runner.spy.warehouse() as lake:
         done = walking.walked_windows(lake, preset, digest)
@@ -240,9 +278,8 @@ def _wanted(runner: Runner, graph: Any, key: AssetKey, request: Request) -> list
 
 def _usual(runner: Runner, key: AssetKey, request: Request, keys: Sequence[str]) -> Sequence[str]:
     settings, last = runner.settings, runner.spy.last_session()
-    if key == WALK:
-        folds = walk_windows.last_folds(settings, runner.spy.utc_now(), request.years)
-        return [fold.key for fold in folds]
+    if clock := clock_of(key):
+        return [fold.key for fold in clock.folds(settings, runner.spy.utc_now(), request.years)]
     if key == TRAINING:
         return [str(_training_window(runner, last))]
     if key == SIGNALS:
@@ -275,25 +312,27 @@ def _status(
     refusal: a training whose challenger was refused is done.
     """
     present, made_with = None, runner.assets_of(job)
-    if key == WALK:
-        digest = _configuration(runner, request.training).digest
+    if clock := clock_of(key):
+        digest = _configuration(runner, request.training, clock).digest
+        preset = clock.preset_of(runner.settings)
         with runner.spy.warehouse() as lake:
-            present = walking.walked_windows(lake, runner.settings.walk.preset, digest)
+            present = walking.walked_windows(lake, preset, digest, clock.tables)
     history = History(runner.instance, runner.defs)
     withheld = {one: history.withheld(one, wanted) for one in made_with}
     return status_of(runner.instance, graph, key, wanted, present, made_with, withheld)
 
 
-def _configuration(runner: Runner, training: Mapping[str, Any]) -> walking.Configuration:
-    agent = agent_config(runner.spy, TrainConfig(**training))
-    return walking.configuration(runner.settings, agent)
+def _configuration(
+    runner: Runner, training: Mapping[str, Any], clock: WalkClock
+) -> walking.Configuration:
+    return clock.configuration(runner.settings, clock.agent(runner.spy, training))
 
 
 def _steps(runner: Runner, key: AssetKey, request: Request, partitions: int) -> int | None:
     """Environment steps of all trainings, whole rollouts; None where nothing is trained."""
     if key not in TRAINED:
         return None
-    agent = agent_config(runner.spy, TrainConfig(**request.training))
+    agent = (clock_of(key) or DAILY).agent(runner.spy, request.training)
     return int(partitions * len(agent.seeds) * agent.rollouts * agent.rollout_steps)
 
 

@@ -15,10 +15,18 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -61,6 +69,14 @@ SPANS: dict[str, tuple[int, int | None]] = {
 }
 #: The sample's volatility index begins in 2014, and its indicators need a year of it.
 _WALK_STARTS: dict[str, date] = {"sample": date(2015, 1, 1)}
+#: Source and length of its bars -> first and last day that a walk-forward over minute bars takes by
+#: default. The sample bridges any day; the files are those that docs/files-source.md describes.
+_MINUTE_SPANS: dict[tuple[str, int], tuple[date, date]] = {
+    ("sample", 1): (date(2017, 1, 1), date(2018, 12, 31)),
+    ("sample", 5): (date(2017, 1, 1), date(2018, 12, 31)),
+    ("files", 1): (date(2024, 3, 26), date(2024, 12, 31)),
+    ("files", 5): (date(2018, 1, 1), date(2020, 12, 31)),
+}
 HISTORICAL_SOURCES = frozenset(name for name, (_, last) in SPANS.items() if last is not None)
 #: A profile is a folder, and in Postgres a schema.
 PROFILE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -116,6 +132,11 @@ class TrainSettings(_Group):
         description="what the policy may open: daily_7, defined_risk (every structure with a bounded "
         "loss), all_structures (uncovered ones too); with _by_dte in three ranges of days to expiry",
     )
+    symbols: tuple[str, ...] = Field(
+        ("SPY", "QQQ"),
+        min_length=2,
+        description="symbols of the policy for several, by commas or as JSON; of the sample only SPY",
+    )
     holdout_sessions: int = Field(60, ge=1, description="last sessions kept out of training")
     validation_sessions: int = Field(63, ge=10, description="window of the promotion gate")
     purge_sessions: int = Field(
@@ -127,6 +148,8 @@ class TrainSettings(_Group):
         description="sessions after the end of training from which on a model opens no position; "
         "validation, purge and hold-out count",
     )
+
+    _split = field_validator("symbols", mode="before")(_listed)
 
 
 class WalkSettings(_Group):
@@ -152,6 +175,44 @@ class WalkSettings(_Group):
         "by default, and never less",
     )
     embargo_sessions: int = Field(5, ge=0, description="sessions beyond the purge")
+
+
+def _whole(value: Any) -> Any:
+    """The number that digits say; anything else stays what it is, to be refused."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+class IntradaySettings(_Group):
+    """The walk-forward of the short-premium plan over minute bars; options are priced by a model."""
+
+    minutes: Annotated[Literal[1, 5], BeforeValidator(_whole)] = Field(
+        5, description="length of the bars that the short-premium plan is walked over: 1 or 5"
+    )
+    actions: Annotated[Literal[3, 5], BeforeValidator(_whole)] = Field(
+        5, description="actions of its policy: 3 (hold, sell) or 5 (two deltas of puts, and close)"
+    )
+    plan: Literal["reduced", "original"] = Field(
+        "reduced",
+        description="its sizes and deltas: reduced (at most 20 contracts) or original (30)",
+    )
+    naked: bool = Field(False, description="sell options alone instead of spreads of $5")
+    start: date | None = Field(
+        None, description="first session of minute bars to train on; the source's own by default"
+    )
+    end: date | None = Field(
+        None, description="last session of minute bars to test on; the source's own by default"
+    )
+    train_sessions: int = Field(252, ge=5, description="sessions of each training over minute bars")
+    test_sessions: int = Field(63, ge=2, description="sessions of each test over minute bars")
+    embargo_sessions: int = Field(
+        5, ge=0, description="sessions between them, beyond a purge of one"
+    )
+    timesteps: int | None = Field(
+        None, ge=1, description="environment steps per seed over minute bars; a million by default"
+    )
+    seeds: int | None = Field(
+        None, ge=1, le=50, description="seeds over minute bars; three by default"
+    )
 
 
 class RiskSettings(_Group):
@@ -314,6 +375,7 @@ class Settings(BaseSettings):
     )
     train: TrainSettings = TrainSettings()
     walk: WalkSettings = WalkSettings()
+    intraday: IntradaySettings = IntradaySettings()
     risk: RiskSettings = RiskSettings()
     promotion: PromotionSettings = PromotionSettings()
     live: LiveSettings = LiveSettings()
@@ -365,6 +427,16 @@ class Settings(BaseSettings):
         """The first day that a walk-forward trains on: indicators are complete a year after the data."""
         year_later = date(self.first_year + 1, 1, 1)
         return self.walk.start or max(year_later, _WALK_STARTS.get(self.source, year_later))
+
+    @property
+    def minute_span(self) -> tuple[date | None, date | None]:
+        """First and last day of a walk-forward over minute bars; None where only settings can say it.
+
+        Without a last day it ends with the last session that is decided.
+        """
+        own = self.intraday
+        first, last = _MINUTE_SPANS.get((self.source, own.minutes), (None, None))
+        return own.start or first, own.end or last
 
     @property
     def chain_source(self) -> str | None:

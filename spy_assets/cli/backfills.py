@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -35,6 +35,10 @@ Years = Annotated[
     float | None,
     typer.Option(min=0.1, help="Only the last folds: as many as so many years have."),
 ]
+Clock = Annotated[
+    Literal["daily", "intraday"],
+    typer.Option(help="Of days, or the short-premium plan over minute bars at a model's prices."),
+]
 OnlyFailed = Annotated[
     bool, typer.Option("--only-failed", help="Only partitions whose last run failed.")
 ]
@@ -42,6 +46,7 @@ OnlyFailed = Annotated[
 
 def walkforward(
     ctx: typer.Context,
+    clock: Clock = "daily",
     preset: Preset = None,
     years: Years = None,
     timesteps: Timesteps = None,
@@ -58,6 +63,10 @@ def walkforward(
 
     Folds that are there already for the same configuration are left; a run that was stopped goes on.
     """
+    if clock == "intraday" and (final or preset or train_preset):
+        raise typer.BadParameter(
+            "--final, --preset and --train-preset are of the daily clock; SPY_INTRADAY__… sets the rest"
+        )
     training = _training(timesteps, seeds, train_preset)
     ctx.with_resource(environment(_walk_environment(preset)))
     terminal = begin(ctx, as_json=as_json)
@@ -72,6 +81,7 @@ def walkforward(
             which=which,
             training=training,
             final=final,
+            clock=clock,
         )
     terminal.emit(report.to_json(), lambda: _report(report, terminal.out.width))
 
@@ -80,7 +90,9 @@ def plan(
     ctx: typer.Context,
     target: Annotated[
         str,
-        typer.Argument(help="walk_forward, training, signals, chains, or an asset's name."),
+        typer.Argument(
+            help="walk_forward, intraday_walk_forward, training, signals, chains, or an asset's name."
+        ),
     ],
     first: Annotated[
         str | None, typer.Option("--from", help="First partition; what is usual by default.")

@@ -46,7 +46,7 @@ REGIMES_OF_SESSIONS = dg.AssetDep(
 )
 
 
-def _agent(
+def agent_asset(
     name: str,
     description: str,
     *,
@@ -54,7 +54,7 @@ def _agent(
     kinds: set[str],
     table_name: str = "models.training_runs",
 ) -> Callable[[Callable[..., dg.MaterializeResult]], dg.AssetsDefinition]:
-    """An asset of this module: by session, one at a time with other trainings."""
+    """An asset of agents: by session, one at a time with other trainings."""
     return dg.asset(
         key=["models", name],
         deps=deps,
@@ -135,7 +135,7 @@ class SearchRun(TrainingRun):
     """Of the proposals."""
 
 
-def _config(
+def agent_preset(
     run: TrainingRun, default: str, found: Mapping[str, Any] | None = None
 ) -> "AgentConfig":
     """The preset with what a search found and, above that, what the run asks for."""
@@ -148,7 +148,7 @@ def _config(
 
 
 @contextmanager
-def _final_failures() -> Iterator[None]:
+def final_failures() -> Iterator[None]:
     """What trying again cannot mend fails the run at once."""
     from spy_assets.errors import DataError, ModelFileMismatch
     from spy_assets.models.policy.train import TrainingStopped
@@ -171,9 +171,9 @@ def _train_member(
     from spy_assets.models.policy.config import require_algorithm
 
     algorithm, session = agent_training.MEMBERS[model], _session(context)
-    with spy.warehouse() as lake, _final_failures():
+    with spy.warehouse() as lake, final_failures():
         found = learning.tuned_parameters(lake, session, algorithm) if run.tuned else {}
-        config = _config(run, algorithm, found)
+        config = agent_preset(run, algorithm, found)
         require_algorithm(config, algorithm, model)
         snapshot = lake.snapshot_id()
         cut = account.windows(lake, spy.settings, session, snapshot=snapshot)
@@ -187,7 +187,7 @@ def _train_member(
 
 
 def _member(model: str, algorithm: str) -> dg.AssetsDefinition:
-    @_agent(
+    @agent_asset(
         model,
         f"Masked {algorithm} on the same window and account as the daily PPO: a member of the ensemble.",
         deps=OBSERVED,
@@ -205,7 +205,7 @@ a2c_daily = _member("a2c_daily", "A2C")
 dqn_daily = _member("dqn_daily", "DQN")
 
 
-@_agent(
+@agent_asset(
     "ensemble_weights",
     "Weights of PPO, A2C and DQN from the first half of the validation window, and how their "
     "vote does on the second, beside each alone and the published weights; with its abstain "
@@ -219,7 +219,7 @@ def ensemble_weights(
 ) -> dg.MaterializeResult:
     """Weigh the members on sessions before those that the vote is judged on."""
     session, spec = _session(context), TABLES["models.ensemble_weights"]
-    with spy.warehouse() as lake, _final_failures():
+    with spy.warehouse() as lake, final_failures():
         members = agent_training.members_of(lake, spy, context.partition_key)
         cut = account.windows(lake, spy.settings, session, snapshot=lake.snapshot_id())
         venue = account.venue(spy.settings, cut)
@@ -294,7 +294,7 @@ def _finetune_config(run: FinetuneRun) -> "FinetuneConfig":
     return FinetuneConfig(beta=run.beta, kl_coef=run.kl_coef, epochs=run.epochs)
 
 
-@_agent(
+@agent_asset(
     "outcome_finetune",
     "The window's policy, moved towards what its signals really earned. Only outcomes that "
     "had closed before the validation window teach; without any, nothing is registered.",
@@ -310,7 +310,7 @@ def outcome_finetune(
     """Fine-tune by realised outcomes; a challenger for the gate."""
     from spy_assets.models.outcomes.finetune import finetune
 
-    with spy.warehouse() as lake, _final_failures():
+    with spy.warehouse() as lake, final_failures():
         snapshot = lake.snapshot_id()
         cut = account.windows(lake, spy.settings, _session(context), snapshot=snapshot)
         base = agent_training.base_policy(
@@ -337,7 +337,7 @@ def _nothing_learnt(reason: str, left_out: Mapping[str, int] | None = None) -> d
     return dg.MaterializeResult(metadata=metadata | {"left_out": dict(left_out or {})})
 
 
-@_agent(
+@agent_asset(
     "reward_model",
     "What answers of `spy prefs collect` say people like about trades: a Bradley-Terry model "
     "with its held-out accuracy.",
@@ -367,7 +367,7 @@ def reward_model(
     )
 
 
-@_agent(
+@agent_asset(
     "preference_finetune",
     "The window's policy, moved towards trades that people prefer, as the reward model scores"
     " them on the training window; a challenger for the gate.",
@@ -381,7 +381,7 @@ def preference_finetune(
     from spy_assets.models.outcomes.finetune import finetune
     from spy_assets.models.preference.finetune import simulated_preferences
 
-    with spy.warehouse() as lake, _final_failures():
+    with spy.warehouse() as lake, final_failures():
         snapshot = lake.snapshot_id()
         cut = account.windows(lake, spy.settings, _session(context), snapshot=snapshot)
         base = agent_training.base_policy(
@@ -406,7 +406,7 @@ def preference_finetune(
         )  # fmt: skip
 
 
-@_agent(
+@agent_asset(
     "regime_routing",
     "A policy per market regime with enough sessions, each registered, and whether routing "
     "among them beats one policy that sees the regime: not better unless the interval says "
@@ -422,9 +422,9 @@ def regime_routing(
     from spy_assets.models.policy.config import require_algorithm
 
     session, spec = _session(context), TABLES["models.regime_routing"]
-    with spy.warehouse() as lake, _final_failures():
+    with spy.warehouse() as lake, final_failures():
         found = learning.tuned_parameters(lake, session, "ppo") if config.tuned else {}
-        own = _config(config, "sample", found)
+        own = agent_preset(config, "sample", found)
         require_algorithm(own, "ppo", "ppo_REGIME")
         snapshot = lake.snapshot_id()
         cut = account.windows(lake, spy.settings, session, snapshot=snapshot)
@@ -457,7 +457,7 @@ def regime_routing(
     )
 
 
-@_agent(
+@agent_asset(
     "hyperparameters",
     "The best hyper-parameters of a search inside the training window, with the number of "
     "configurations tried. Goes on where it was stopped or killed.",
@@ -473,8 +473,8 @@ def hyperparameters(
     from spy_assets.models.search.study import SearchPlan, search
 
     session, spec = _session(context), TABLES["models.hyperparameters"]
-    base, plan = _config(config, "sample"), SearchPlan(trials=config.trials, seed=config.seed)
-    with spy.warehouse() as lake, _final_failures(), stop_on_sigterm() as stop:
+    base, plan = agent_preset(config, "sample"), SearchPlan(trials=config.trials, seed=config.seed)
+    with spy.warehouse() as lake, final_failures(), stop_on_sigterm() as stop:
         snapshot = lake.snapshot_id()
         path = account.windows(lake, spy.settings, session, snapshot=snapshot).training
         found = search(

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from spy_assets.warehouse import Warehouse
 
 _ROWS = 40
-_MINUTES = "minute_bars"
+#: Data sets that are kept by session.
+_MINUTES = ("minute_bars", "minute_bars_5")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def check_specs(dataset: Dataset) -> list[dg.AssetCheckSpec]:
             "coverage", asset=asset, description="Every session due has its rows."
         ),
     ]  # fmt: skip
-    if dataset == _MINUTES:
+    if dataset in _MINUTES:
         return specs
     specs.append(
         dg.AssetCheckSpec(
@@ -95,10 +96,10 @@ def checks(spy: SpyResource, scope: Scope, outcome: Outcome) -> list[dg.AssetChe
 
 
 def minute_checks(
-    spy: SpyResource, days: Sequence[date], outcome: Outcome
+    spy: SpyResource, days: Sequence[date], outcome: Outcome, dataset: Dataset = "minute_bars"
 ) -> list[dg.AssetCheckResult]:
     """Judge the stored minutes of some sessions, by the coverage that was measured."""
-    scope = Scope("minute_bars", min(days), max(days))
+    scope = Scope(dataset, min(days), max(days))
     with spy.warehouse() as lake:
         withheld = _withheld(lake, scope, outcome)
         covered = lake.read(
@@ -171,10 +172,10 @@ def _withheld(lake: Warehouse, scope: Scope, outcome: Outcome) -> pl.DataFrame:
         found = pl.concat([found, undated], how="diagonal")
     if found.is_empty():
         return found
-    name = "symbol" if scope.dataset == _MINUTES else key_column(scope.dataset)
+    name = "symbol" if scope.dataset in _MINUTES else key_column(scope.dataset)
     column = "series" if scope.dataset == "put_call" else name
-    keys = ["symbol", "session", *(["event_time"] if scope.dataset == _MINUTES else [])]
-    moments = ", event_time" if scope.dataset == _MINUTES else ""
+    keys = ["symbol", "session", *(["event_time"] if scope.dataset in _MINUTES else [])]
+    moments = ", event_time" if scope.dataset in _MINUTES else ""
     published = lake.execute(
         f"SELECT {column} AS symbol, session{moments}, max(ingested_at) AS published_at"
         f" FROM market.{scope.dataset} WHERE session BETWEEN ? AND ? GROUP BY ALL",

@@ -41,6 +41,12 @@ _PLOTTED = {
         "close",
         "One-minute closes of the last session, UTC, USD",
     ),
+    "minute_bars_5": (
+        "symbol",
+        "bar_start",
+        "close",
+        "Five-minute closes of the last session, UTC, USD",
+    ),
 }
 
 
@@ -168,25 +174,27 @@ def _raise_failures(outcome: Outcome) -> None:
 
 
 def ingest_sessions(
-    context: dg.AssetExecutionContext, spy: SpyResource, symbols: Sequence[str]
+    context: dg.AssetExecutionContext, spy: SpyResource, symbols: Sequence[str], minutes: int = 1
 ) -> Outcome:
     """The minute bars of the run's sessions; sessions that fail are named after the rest is stored."""
     from spy_assets.errors import SpyError
     from spy_assets.market import ingest
+    from spy_assets.market.schemas import bars_of
 
-    source = spy.source()
+    source, dataset = spy.source(), bars_of(minutes)
     outcome, failed = Outcome(), []
     for key in context.partition_keys:
         for symbol in symbols:
             try:
-                part = ingest.ingest_minutes(source, symbol, date.fromisoformat(key))
+                day = date.fromisoformat(key)
+                part = ingest.ingest_minutes(source, symbol, day, minutes=minutes)
             except SpyError as error:
                 failed.append(f"{symbol} {key}: {error.message}")
             else:
                 outcome.parts.append(part)
     with spy.warehouse() as lake:
-        lake.ensure(TABLES["market.minute_bars"])
-        store(lake, "minute_bars", outcome, spy)
+        lake.ensure(TABLES[f"market.{dataset}"])
+        store(lake, dataset, outcome, spy)
     if failed:
         listing = "\n".join(failed[:20])
         raise dg.Failure(
@@ -239,7 +247,7 @@ def add_plot(
     names = rows[line].unique(maintain_order=True).to_list()
     if line == "symbol":
         names = names[:1]  # prices of several symbols share no scale
-    if dataset == "minute_bars":
+    if x == "bar_start":
         rows = rows.filter(session=rows["session"].max())
     shown = rows.filter(pl.col(line).is_in(names)).pivot(line, index=x, values=value).sort(x)
     if shown.is_empty():

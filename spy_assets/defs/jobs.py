@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 #: Tables whose rows name the snapshot that they were made from.
 SNAPSHOTS_OF = {
     "models.training_runs", "models.promotions", "ledger.signals", "evaluation.walk_forward",
-    "models.hyperparameters", "models.regime_routing",
+    "models.hyperparameters", "models.regime_routing", "models.multi_asset",
+    "evaluation.intraday_walk_forward",
 }  # fmt: skip
 #: One process a run: light assets take 0.2 s each. Training runs in its run's process too: a process
 #: per run under the daemon, the caller's own under `spy run`. With `memory_limit_mb` each seed has a
@@ -27,7 +28,8 @@ SNAPSHOTS_OF = {
 IN_PROCESS = dg.in_process_executor
 
 MINUTES = dg.AssetSelection.assets(["market", "minute_bars"])
-HISTORY = dg.AssetSelection.groups("market", "features") - MINUTES
+FIVE_MINUTES = dg.AssetSelection.assets(["market", "minute_bars_5"])
+HISTORY = dg.AssetSelection.groups("market", "features") - MINUTES - FIVE_MINUTES
 CHAINS = dg.AssetSelection.groups("options")
 TRAINING = dg.AssetSelection.assets(
     ["models", "ppo_daily"], ["models", "evaluation"], ["models", "promotions"]
@@ -37,6 +39,8 @@ OUTCOMES = dg.AssetSelection.assets(["ledger", "outcomes"])
 WALK = dg.AssetSelection.assets(["evaluation", "walk_forward"])
 FINAL = dg.AssetSelection.assets(["evaluation", "final_test"])
 TEARSHEET = dg.AssetSelection.assets(["evaluation", "walk_forward_report"])
+INTRADAY_WALK = dg.AssetSelection.assets(["evaluation", "intraday_walk_forward"])
+INTRADAY_TEARSHEET = dg.AssetSelection.assets(["evaluation", "intraday_walk_forward_report"])
 MEMBERS = dg.AssetSelection.assets(
     ["models", "a2c_daily"], ["models", "dqn_daily"], ["models", "ensemble_weights"]
 )
@@ -45,6 +49,7 @@ BY_PREFERENCES = dg.AssetSelection.assets(
     ["models", "reward_model"], ["models", "preference_finetune"]
 )
 REGIME_POLICIES = dg.AssetSelection.assets(["models", "regime_routing"])
+MULTI_ASSET = dg.AssetSelection.assets(["models", "ppo_multi_asset"])
 SEARCHES = dg.AssetSelection.assets(["models", "hyperparameters"])
 CHAIN_BACKTESTS = dg.AssetSelection.assets(["evaluation", "chain_backtest"])
 REPORTS = dg.AssetSelection.assets(
@@ -75,6 +80,12 @@ refresh_minutes = _job(
     "refresh_minutes",
     MINUTES,
     "One-minute bars of sessions, with the bars due and the gaps.",
+    "history",
+)
+refresh_five_minutes = _job(
+    "refresh_five_minutes",
+    FIVE_MINUTES,
+    "Five-minute bars of sessions, of a source that has them of its own.",
     "history",
 )
 refresh_chain = _job(
@@ -126,6 +137,12 @@ train_by_regime = _job(
     "Train a policy per regime, and measure routing against one policy that sees the regime.",
     "training",
 )
+train_multi_asset = _job(
+    "train_multi_asset",
+    MULTI_ASSET,
+    "Train one policy for several symbols, and measure it against a policy of each symbol alone.",
+    "training",
+)
 tune_hyperparameters = _job(
     "tune_hyperparameters",
     SEARCHES,
@@ -140,6 +157,17 @@ walk_forward_job = _job(
 )
 walk_forward_tearsheet = _job(
     "walk_forward_tearsheet", TEARSHEET, "Sum up the folds and renew the tearsheet."
+)
+intraday_walk_forward_job = _job(
+    "intraday_walk_forward",
+    INTRADAY_WALK,
+    "One fold of the walk-forward over minute bars: train, test, record; fills are a model's.",
+    "training",
+)
+intraday_walk_forward_tearsheet = _job(
+    "intraday_walk_forward_tearsheet",
+    INTRADAY_TEARSHEET,
+    "Sum up the folds over minute bars and renew their tearsheet.",
 )
 final_test_job = _job(
     "final_test",
@@ -189,6 +217,7 @@ def maintain_warehouse() -> None:
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     refresh_history,
     refresh_minutes,
+    refresh_five_minutes,
     refresh_chain,
     train_daily,
     daily_signal_job,
@@ -198,9 +227,12 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     learn_from_outcomes,
     learn_from_preferences,
     train_by_regime,
+    train_multi_asset,
     tune_hyperparameters,
     walk_forward_job,
     walk_forward_tearsheet,
+    intraday_walk_forward_job,
+    intraday_walk_forward_tearsheet,
     final_test_job,
     chain_backtest_job,
     maintain_warehouse,

@@ -80,32 +80,48 @@ rates = _yearly(
 put_call = _yearly("put_call", "Put/call volumes and ratios of the exchanges, known next morning.")
 
 
-@dg.asset(
-    key=["market", "minute_bars"],
-    group_name=GROUP,
-    kinds={"python", "polars", "ducklake"},
-    owners=OWNERS,
-    tags={"layer": "raw"},
-    description="One-minute bars of regular hours: 390 are due, 210 on half days. Bars of the sample "
-    "are bridged between real daily open, high, low and close, and marked synthetic.",
-    metadata=table_metadata("market.minute_bars"),
-    partitions_def=SESSIONS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    retry_policy=RETRY,
-    freshness_policy=freshness.DAILY,
-    pool=VENDOR_POOL,
-    check_specs=completeness.check_specs("minute_bars"),
-    code_version="1",
-)
-def minute_bars(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
-    """Fetch, clean and store the minutes of the run's sessions."""
-    outcome = ingestion.ingest_sessions(context, spy, [spy.settings.symbol])
-    ingestion.add_plot(context, spy, "minute_bars", outcome)
-    days = [date.fromisoformat(key) for key in context.partition_keys]
-    return dg.MaterializeResult(
-        metadata=ingestion.metadata(outcome),
-        check_results=completeness.minute_checks(spy, days, outcome),
+def _by_session(dataset: "Dataset", minutes: int, description: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["market", dataset],
+        group_name=GROUP,
+        kinds={"python", "polars", "ducklake"},
+        owners=OWNERS,
+        tags={"layer": "raw"},
+        description=description,
+        metadata=table_metadata(f"market.{dataset}"),
+        partitions_def=SESSIONS,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRY,
+        freshness_policy=freshness.DAILY if minutes == 1 else None,
+        pool=VENDOR_POOL,
+        check_specs=completeness.check_specs(dataset),
+        code_version="1",
     )
+    def ingest(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
+        outcome = ingestion.ingest_sessions(context, spy, [spy.settings.symbol], minutes)
+        ingestion.add_plot(context, spy, dataset, outcome)
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        return dg.MaterializeResult(
+            metadata=ingestion.metadata(outcome),
+            check_results=completeness.minute_checks(spy, days, outcome, dataset),
+        )
+
+    return ingest
+
+
+minute_bars = _by_session(
+    "minute_bars",
+    1,
+    "One-minute bars of regular hours: 390 are due, 210 on half days. Bars of the sample "
+    "are bridged between real daily open, high, low and close, and marked synthetic.",
+)
+minute_bars_5 = _by_session(
+    "minute_bars_5",
+    5,
+    "Five-minute bars of regular hours, of sources that have them where single minutes are not to be "
+    "had: 78 are due, 42 on half days. No schedule asks for them: `spy walkforward --clock intraday` "
+    "does.",
+)
 
 
 #: The index that a symbol follows, and how many times the symbol's price it is.
@@ -149,5 +165,5 @@ def jumps_confirmed(spy: SpyResource) -> dg.AssetCheckResult:
     )
 
 
-ASSETS = [daily_bars, volatility, rates, put_call, minute_bars]
+ASSETS = [daily_bars, volatility, rates, put_call, minute_bars, minute_bars_5]
 CHECKS = [jumps_confirmed]

@@ -155,6 +155,13 @@ def window_partitions(settings: Settings, now: datetime) -> dg.StaticPartitionsD
     )
 
 
+def intraday_window_partitions(settings: Settings, now: datetime) -> dg.StaticPartitionsDefinition:
+    """One partition a fold of the walk-forward over minute bars, by the first session of its test."""
+    return dg.StaticPartitionsDefinition(
+        [fold.key for fold in walk_windows.intraday_folds(settings, now)]
+    )
+
+
 def years_of(first: date, last: date) -> list[str]:
     """Keys of the year partitions that hold the days from ``first`` to ``last``."""
     return [str(year) for year in range(first.year, last.year + 1)]
@@ -179,6 +186,7 @@ CHAINS = chain_partitions(_SETTINGS)
 #: What models and signals are of.
 SYMBOL = _SETTINGS.symbol
 WINDOWS = window_partitions(_SETTINGS, clock.utc_now())
+INTRADAY_WINDOWS = intraday_window_partitions(_SETTINGS, clock.utc_now())
 
 
 def trained_version(base: str, settings: Settings = _SETTINGS) -> str:

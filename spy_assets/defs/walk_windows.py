@@ -6,7 +6,14 @@ from datetime import date, datetime
 
 from spy_assets import sessions
 from spy_assets.errors import ConfigError, DataError
-from spy_assets.evaluation.splits import HOLDING, Fold, Windows, preset
+from spy_assets.evaluation.splits import (
+    HOLDING,
+    Fold,
+    SessionWindows,
+    Windows,
+    preset,
+    session_windows,
+)
 from spy_assets.settings import Settings
 
 #: Sessions from a decision to its fill.
@@ -60,6 +67,56 @@ def folds_of(settings: Settings, now: datetime) -> tuple[Fold, ...]:
         return windows.folds(days, until=final_from(settings, now))
     except ConfigError:  # the purge was judged before: it is the history that is short
         return ()
+
+
+def intraday_sessions(settings: Settings, now: datetime) -> list[date]:
+    """All sessions of the walk-forward over minute bars; none where nobody said where it begins."""
+    first, last = settings.minute_span
+    decided = sessions.last_decided_session(now)
+    return [] if first is None else sessions.sessions_between(first, min(last or decided, decided))
+
+
+def intraday_windows(settings: Settings, now: datetime) -> SessionWindows:
+    """Give the windows of the walk-forward over minute bars.
+
+    A last test that is shorter is kept where no later session can make it longer.
+    """
+    own, last = settings.intraday, settings.minute_span[1]
+    ends = last is not None and last <= sessions.last_decided_session(now)
+    return session_windows(
+        own.train_sessions, own.test_sessions, embargo=own.embargo_sessions, partial=ends
+    )
+
+
+def intraday_folds(settings: Settings, now: datetime) -> tuple[Fold, ...]:
+    """Give all folds over minute bars, oldest first; none where there are too few sessions for one."""
+    days = intraday_sessions(settings, now)
+    try:
+        return intraday_windows(settings, now).folds(days)
+    except ConfigError:
+        return ()
+
+
+def last_intraday_folds(
+    settings: Settings, now: datetime, years: float | None = None
+) -> tuple[Fold, ...]:
+    """Give as many of the last folds over minute bars as so many years have; all of them by default.
+
+    Raises
+    ------
+    ConfigError
+        There is no fold, or so many years do not have one; with the arithmetic.
+    """
+    days, windows = intraday_sessions(settings, now), intraday_windows(settings, now)
+    if not days:
+        raise ConfigError(
+            f"source {settings.source!r} does not say where its minute bars begin",
+            hint="set SPY_INTRADAY__START to the first session that you have minute bars of",
+        )
+    folds = windows.folds(days)
+    if years is None:
+        return folds
+    return folds[-len(windows.folds(days[-round(years * YEAR) :])) :]
 
 
 def last_folds(settings: Settings, now: datetime, years: float | None = None) -> tuple[Fold, ...]:
@@ -124,12 +181,26 @@ def fold_named(settings: Settings, key: str, now: datetime) -> Fold:
     DataError
         The settings have no such fold.
     """
-    folds = folds_of(settings, now)
+    return _named(folds_of(settings, now), key, f"preset {settings.walk.preset!r}")
+
+
+def intraday_fold_named(settings: Settings, key: str, now: datetime) -> Fold:
+    """Give the fold over minute bars whose test begins with a session.
+
+    Raises
+    ------
+    DataError
+        The settings have no such fold.
+    """
+    return _named(intraday_folds(settings, now), key, f"{settings.intraday.minutes}-minute bars")
+
+
+def _named(folds: tuple[Fold, ...], key: str, whose: str) -> Fold:
     for fold in folds:
         if fold.key == key:
             return fold
     span = f"{len(folds)} from {folds[0].key} to {folds[-1].key}" if folds else "none"
     raise DataError(
-        f"preset {settings.walk.preset!r} has no fold whose test begins on {key}; it has {span}",
+        f"{whose} has no fold whose test begins on {key}; it has {span}",
         hint="reload the code location: its partitions are those of the settings it was loaded with",
     )

@@ -30,6 +30,7 @@ from spy_assets.defs.resources import SpyResource
 if TYPE_CHECKING:
     import polars as pl
 
+    from spy_assets.evaluation.intraday_walk_forward import IntradayFold
     from spy_assets.evaluation.splits import Fold
     from spy_assets.evaluation.walk_forward import FoldResult
     from spy_assets.evaluation.walk_forward_summary import WalkForwardSummary
@@ -136,7 +137,7 @@ def _walked(
     shutil.rmtree(_checkpoints(settings, fold), ignore_errors=True)  # its rows are what counts now
     return dg.MaterializeResult(
         metadata=write_metadata(written[0])
-        | _metadata(result)
+        | fold_metadata(result)
         | pace(result.selection, seconds)
         | {"configuration": own.digest, "mlflow_run": run_id or f"none: {unlogged}"}
     )
@@ -193,7 +194,7 @@ def _checkpoints(settings: "Settings", fold: "Fold") -> Path:
     return settings.root / "checkpoints" / NAME / fold.key
 
 
-def _metadata(result: "FoldResult") -> dict[str, Any]:
+def fold_metadata(result: "FoldResult | IntradayFold") -> dict[str, Any]:
     """What the fold's page shows: its dates, every run, and equity over the test."""
     import polars as pl
 
@@ -252,21 +253,24 @@ def walk_forward_report(spy: SpyResource, config: ReportConfig) -> dg.Materializ
     facts = walking.tearsheet_facts(settings, walk, shown, now, looks["configuration"])
     path.write_text(render_tearsheet(facts, summary, walk.runs))
     path.with_suffix(".json").write_text(json.dumps(summary.to_dict(), sort_keys=True))
-    return dg.MaterializeResult(
-        metadata={
-            "report": dg.MetadataValue.path(str(path)),
-            "verdict": summary.verdict,
-            "configuration": digest,
-            "folds": len(summary.folds),
-            "trials": trials,
-            "net_pnl": bar_plot(
-                [row.strategy for row in summary.strategies],
-                [row.net_pnl for row in summary.strategies],
-                "Net P&L of all folds, $",
-            ),
-            "strategies": table(_summary_table(summary), 20),
-        }
-    )
+    return dg.MaterializeResult(metadata=report_metadata(path, summary, digest))
+
+
+def report_metadata(path: Path, summary: "WalkForwardSummary", digest: str) -> dict[str, Any]:
+    """What the page of a walk-forward's report shows."""
+    return {
+        "report": dg.MetadataValue.path(str(path)),
+        "verdict": summary.verdict,
+        "configuration": digest,
+        "folds": len(summary.folds),
+        "trials": summary.trials,
+        "net_pnl": bar_plot(
+            [row.strategy for row in summary.strategies],
+            [row.net_pnl for row in summary.strategies],
+            "Net P&L of all folds, $",
+        ),
+        "strategies": table(_summary_table(summary), 20),
+    }
 
 
 def _summary_table(summary: "WalkForwardSummary") -> "pl.DataFrame":

@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spy_assets.defs import account
 from spy_assets.defs.judging import frame
@@ -21,6 +21,7 @@ from spy_assets.warehouse.tables import TABLES, TableSpec
 if TYPE_CHECKING:
     import polars as pl
 
+    from spy_assets.evaluation.intraday_walk_forward import IntradayFold
     from spy_assets.evaluation.splits import Fold
     from spy_assets.evaluation.tearsheet import TearsheetFacts
     from spy_assets.evaluation.walk_forward import FilterOf, FoldResult, WindowRun
@@ -33,6 +34,18 @@ if TYPE_CHECKING:
 RESULTS = "evaluation.walk_forward"
 EQUITY = "evaluation.walk_forward_equity"
 TRADES = "evaluation.walk_forward_trades"
+
+
+class WalkTables(NamedTuple):
+    """Where the rows of a walk-forward are; those of one clock never mix with those of another."""
+
+    results: str
+    equity: str
+    trades: str
+    clock: str = "daily"
+
+
+DAILY = WalkTables(RESULTS, EQUITY, TRADES)
 #: Hexadecimal digits of a configuration's hash.
 _DIGITS = 12
 
@@ -126,15 +139,20 @@ def regimes(
 
 @dataclass(frozen=True)
 class WalkedFold:
-    """A fold's result with all that its rows and its MLflow runs say beside it."""
+    """A fold's result with all that its rows and its MLflow runs say beside it.
 
-    result: FoldResult
+    ``labels`` are columns that every row of the results has beside those of all clocks.
+    """
+
+    result: FoldResult | IntradayFold
     configuration: Configuration
     profile: str
     source: str
     symbol: str
     lake_snapshot: int
     dagster_run_id: str
+    tables: WalkTables = DAILY
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> FoldRecord:
         """What the registry is told."""
@@ -157,6 +175,7 @@ class WalkedFold:
             dataset_rows=fold.train_sessions,
             lake_snapshot=self.lake_snapshot,
             dagster_run_id=self.dagster_run_id,
+            clock=self.tables.clock,
             seeds=[
                 SeedRun(
                     run.seed,
@@ -179,14 +198,15 @@ class WalkedFold:
             "lake_snapshot": self.lake_snapshot,
             "mlflow_run_id": mlflow_run_id,
             "dagster_run_id": self.dagster_run_id,
+            **self.labels,
         }
         runs = self.result.runs
         rows: dict[str, Iterable[Mapping[str, Any]]] = {
-            RESULTS: (
+            self.tables.results: (
                 result_row(run) | own | {"timesteps": timesteps.get(run.seed, 0)} for run in runs
             ),
-            EQUITY: (row for run in runs for row in equity_rows(run)),
-            TRADES: (row for run in runs for row in trade_rows(run)),
+            self.tables.equity: (row for run in runs for row in equity_rows(run)),
+            self.tables.trades: (row for run in runs for row in trade_rows(run)),
         }
         shared = {
             "preset": self.configuration.preset,
@@ -282,24 +302,34 @@ def latest_configuration(lake: Warehouse, settings: Settings) -> str | None:
 
     None where there is no such fold.
     """
-    lake.ensure(TABLES[RESULTS])
-    found = lake.execute(
-        f"SELECT configuration, parameters FROM {RESULTS} WHERE preset = ?"
-        " GROUP BY configuration, parameters ORDER BY max(ingested_at) DESC",
-        (settings.walk.preset,),
+    return newest_configuration(
+        lake, settings.walk.preset, {"symbol": settings.symbol} | _cut(settings)
     )
-    wanted = {"symbol": settings.symbol} | _cut(settings)
+
+
+def newest_configuration(
+    lake: Warehouse, preset: str, wanted: Mapping[str, Any], tables: WalkTables = DAILY
+) -> str | None:
+    """The configuration with ``wanted`` among its values whose fold was written last."""
+    lake.ensure(TABLES[tables.results])
+    found = lake.execute(
+        f"SELECT configuration, parameters FROM {tables.results} WHERE preset = ?"
+        " GROUP BY configuration, parameters ORDER BY max(ingested_at) DESC",
+        (preset,),
+    )
     for digest, parameters in found.iter_rows():
         if wanted.items() <= json.loads(parameters).items():
             return str(digest)
     return None
 
 
-def walked_windows(lake: Warehouse, preset: str, digest: str) -> set[str]:
+def walked_windows(
+    lake: Warehouse, preset: str, digest: str, tables: WalkTables = DAILY
+) -> set[str]:
     """Keys of the folds that have rows of a configuration."""
-    lake.ensure(TABLES[RESULTS])
+    lake.ensure(TABLES[tables.results])
     found = lake.execute(
-        f"SELECT DISTINCT test_start FROM {RESULTS} WHERE preset = ? AND configuration = ?",
+        f"SELECT DISTINCT test_start FROM {tables.results} WHERE preset = ? AND configuration = ?",
         (preset, digest),
     )
     return {day.isoformat() for day in found["test_start"]}
@@ -353,15 +383,16 @@ def looks_from(lake: Warehouse, day: date) -> pl.DataFrame:
     )
 
 
-def trials(lake: Warehouse, registry: Registry, symbol: str) -> int:
+def trials(lake: Warehouse, registry: Registry, symbol: str, tables: WalkTables = DAILY) -> int:
     """How many configurations were walked, by MLflow and by the lake; at least 1.
 
     MLflow remembers those of a lake that was built anew, the lake those of an MLflow that was down.
     """
-    lake.ensure(TABLES[RESULTS])
-    found = set(lake.execute(f"SELECT DISTINCT configuration FROM {RESULTS}")["configuration"])
+    lake.ensure(TABLES[tables.results])
+    stored = lake.execute(f"SELECT DISTINCT configuration FROM {tables.results}")
+    found = set(stored["configuration"])
     with suppress(RegistryUnavailable):  # then the lake's own count is all that is known
-        found |= registry.walk_forward_trials(symbol)
+        found |= registry.walk_forward_trials(symbol, tables.clock)
     return max(1, len(found))
 
 
@@ -379,7 +410,11 @@ class StoredWalk:
 
 
 def stored_walk(
-    lake: Warehouse, preset: str, digest: str, windows: Iterable[str] | None = None
+    lake: Warehouse,
+    preset: str,
+    digest: str,
+    windows: Iterable[str] | None = None,
+    tables: WalkTables = DAILY,
 ) -> StoredWalk:
     """Read the runs of a configuration back, each fold as it was walked last.
 
@@ -395,11 +430,12 @@ def stored_walk(
     """
     from spy_assets.errors import DataError
 
-    for name in (RESULTS, EQUITY, TRADES):
+    names = (tables.results, tables.equity, tables.trades)
+    for name in names:
         lake.ensure(TABLES[name])
     results, equity, trades = (
         lake.read(name, where="preset = ? AND configuration = ?", params=(preset, digest))
-        for name in (RESULTS, EQUITY, TRADES)
+        for name in names
     )
     results = _walked_last(results)
     if windows is not None:
@@ -408,7 +444,8 @@ def stored_walk(
     if results.is_empty():
         raise DataError(
             f"no fold of preset {preset!r} and configuration {digest!r} is stored",
-            hint=f"run it first: spy walkforward --preset {preset}",
+            hint="run it first: spy walkforward"
+            + (f" --preset {preset}" if tables is DAILY else f" --clock {tables.clock}"),
         )
     trained = results.filter(results["timesteps"] > 0)
     return StoredWalk(
@@ -498,8 +535,8 @@ def _trades(rows: pl.DataFrame, count: int) -> Iterable[Any]:
     """The trades of a run; later numbers are left from an earlier walk of the fold, which had more."""
     from spy_assets.evaluation.walk_forward import ClosedTrade
 
-    names = ClosedTrade.__dataclass_fields__
     own = rows.filter(rows["number"] < count).rename({"trade_costs": "costs"})
+    names = [name for name in ClosedTrade.__dataclass_fields__ if name in own.columns]
     for row in own.iter_rows(named=True):
         yield ClosedTrade(**{name: row[name] for name in names})
 

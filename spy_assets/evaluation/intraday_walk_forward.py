@@ -21,6 +21,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +32,7 @@ from spy_assets.errors import ConfigError, DataError
 from spy_assets.evaluation.backtest import Act, Mask, Observation, choose_action
 from spy_assets.evaluation.baselines import CASH, DEFAULT_SEEDS, RANDOM
 from spy_assets.evaluation.breakdown import GroupProfit, breakdown
-from spy_assets.evaluation.splits import Fold, SessionWindows
+from spy_assets.evaluation.splits import LEAST_PURGE, Fold, SessionWindows
 from spy_assets.evaluation.statistics import Floats
 from spy_assets.evaluation.trade_metrics import TradeMetrics, trade_metrics
 from spy_assets.evaluation.walk_forward import POLICY, WindowRun, window_run
@@ -65,28 +66,6 @@ MODEL_FILLS: Final = "model fills on a surface of the previous close's VIX"
 #: The fixed rules: the first decision from 10:00 on, in New York.
 SELL_PUT, SELL_CALL = "sell_put_1000", "sell_call_1000"
 _TEN_O_CLOCK: Final = 30.0
-#: Sessions that nothing may be learned from before a test.
-LEAST_PURGE: Final = 1
-
-
-def session_windows(
-    train: int, test: int, *, embargo: int = 5, expanding: bool = False, partial: bool = False
-) -> SessionWindows:
-    """Windows for positions that end with their session: a purge of one session, then the embargo.
-
-    >>> session_windows(126, 42).gap
-    6
-    """
-    return SessionWindows(
-        train=train,
-        test=test,
-        purge=LEAST_PURGE,
-        embargo=embargo,
-        holding=1,
-        fill_delay=0,
-        expanding=expanding,
-        partial=partial,
-    )
 
 
 # ---------------------------------------------------------------- one account over a test
@@ -249,9 +228,18 @@ class IntradayFold:
     trades: Mapping[str, tuple[Trade, ...]]
     dataset_digest: str
 
+    @property
+    def chosen(self) -> WindowRun:
+        """The run of the seed that the training window chose."""
+        return next(run for run in self.runs if run.strategy == POLICY and run.selected)
 
-def fold_windows(path: IntradayPath, fold: Fold) -> tuple[IntradayPath, IntradayPath]:
+
+def fold_windows(
+    path: IntradayPath, fold: Fold, known_to_training: IntradayPath | None = None
+) -> tuple[IntradayPath, IntradayPath]:
     """Cut a fold's training and test sessions out of a path.
+
+    The training is cut out of ``known_to_training`` where it is given.
 
     Raises
     ------
@@ -261,20 +249,22 @@ def fold_windows(path: IntradayPath, fold: Fold) -> tuple[IntradayPath, Intraday
         The path lacks sessions of the fold.
     """
     if fold.purge < LEAST_PURGE:
-        raise ConfigError(f"{fold}: no purge", hint="cut folds with session_windows")
-    parts = []
-    for first, last, due in (
-        (fold.train_first, fold.train_last, fold.train_sessions),
-        (fold.test_first, fold.test_last, fold.test_sessions),
-    ):
-        start, stop = bisect_left(path.sessions, first), bisect_right(path.sessions, last)
-        if stop - start != due:
-            raise DataError(
-                f"{fold}: the path has {stop - start} of the {due} sessions {first} to {last}",
-                hint="cut the folds from the path's own sessions",
-            )
-        parts.append(path.window(start, stop))
-    return parts[0], parts[1]
+        raise ConfigError(f"{fold}: no purge", hint="cut folds with splits.session_windows")
+    known = path if known_to_training is None else known_to_training
+    return (
+        _cut(known, fold, fold.train_first, fold.train_last, fold.train_sessions),
+        _cut(path, fold, fold.test_first, fold.test_last, fold.test_sessions),
+    )
+
+
+def _cut(path: IntradayPath, fold: Fold, first: date, last: date, due: int) -> IntradayPath:
+    start, stop = bisect_left(path.sessions, first), bisect_right(path.sessions, last)
+    if stop - start != due:
+        raise DataError(
+            f"{fold}: the path has {stop - start} of the {due} sessions {first} to {last}",
+            hint="cut the folds from the path's own sessions",
+        )
+    return path.window(start, stop)
 
 
 def split_sessions(window: IntradayPath, config: AgentConfig) -> tuple[IntradayPath, IntradayPath]:
@@ -334,6 +324,7 @@ def run_intraday_fold(
     fold: Fold,
     config: AgentConfig,
     *,
+    known_to_training: IntradayPath | None = None,
     trading: ShortPremiumTrading | None = None,
     select: Callable[..., Selection] = train_seeds,
 ) -> IntradayFold:
@@ -343,6 +334,8 @@ def run_intraday_fold(
     ----------
     path
         The market, with all sessions of the fold. The training is handed its own window of it.
+    known_to_training
+        The market as it was known when the training ended, to train on; by default ``path`` itself.
     fold, config, trading
         Sessions; hyper-parameters and seeds; the account of training and test.
     select
@@ -354,7 +347,7 @@ def run_intraday_fold(
         As for :func:`fold_windows`, :func:`walk_sessions` and :func:`train_seeds`.
     """
     trading = trading or ShortPremiumTrading()
-    window, test = fold_windows(path, fold)
+    window, test = fold_windows(path, fold, known_to_training)
     selection = select(window, config, trading)
     walked = [
         walk_sessions(test, policy_act(one.policy, config.activation), trading)
@@ -457,7 +450,7 @@ def walk_intraday(
     path
         The market.
     windows
-        See :func:`session_windows`.
+        See :func:`~spy_assets.evaluation.splits.session_windows`.
     config, trading
         Hyper-parameters and seeds; the account.
     checkpoint_dir, progress, stop

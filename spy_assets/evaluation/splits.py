@@ -70,6 +70,8 @@ HOLDING: Final = 5
 FILL_DELAY: Final = 1
 #: A trading week on top of the purge.
 EMBARGO: Final = 5
+#: Least purge where no position crosses a night: the volatility of the close before a session prices it.
+LEAST_PURGE: Final = 1
 
 
 def _require_purge(purge: int, embargo: int, holding: int, fill_delay: int) -> None:
@@ -251,6 +253,26 @@ class SessionWindows(_Distance):
             self._fold(days, k, 0 if self.expanding else start - first, (start, stop))
             for k, (start, stop) in enumerate(tests)
         )
+
+
+def session_windows(
+    train: int, test: int, *, embargo: int = 5, expanding: bool = False, partial: bool = False
+) -> SessionWindows:
+    """Windows for positions that end with their session: a purge of one session, then the embargo.
+
+    >>> session_windows(126, 42).gap
+    6
+    """
+    return SessionWindows(
+        train=train,
+        test=test,
+        purge=LEAST_PURGE,
+        embargo=embargo,
+        holding=1,
+        fill_delay=0,
+        expanding=expanding,
+        partial=partial,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -34,6 +34,7 @@ from spy_assets.evaluation.tearsheet_charts import (
 from spy_assets.evaluation.walk_forward import POLICY, ClosedTrade, WindowRun
 from spy_assets.evaluation.walk_forward_summary import (
     GROUPINGS,
+    INTRADAY_GROUPINGS,
     Chain,
     StrategySummary,
     WalkForwardSummary,
@@ -75,6 +76,10 @@ class TearsheetFacts:
         UTC.
     notices
         Labels of the source.
+    surface_priced
+        Whether options were priced by a model.
+    intraday
+        Whether trades begin at any minute, and are shown by the hour.
     """
 
     title: str
@@ -94,6 +99,7 @@ class TearsheetFacts:
     final_seen_by: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     surface_priced: bool = True
+    intraday: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def render_tearsheet(
         "<h2>Months</h2>",
         _months(policy),
         "<h2>Where the profit came from</h2>",
-        _groups(policy.trades),
+        _groups(policy.trades, INTRADAY_GROUPINGS if facts.intraday else GROUPINGS),
         "<h2>Configuration</h2>",
         _configuration(facts, summary),
         f"<h2>Risk</h2><p>{escape(DISCLAIMER)}</p>",
@@ -388,11 +394,13 @@ def _heat_cell(value: float | None) -> str:
     return f"<td{kind}>{text}</td>"
 
 
-def _groups(trades: Sequence[ClosedTrade]) -> str:
+def _groups(
+    trades: Sequence[ClosedTrade], groupings: Mapping[str, Callable[[ClosedTrade], str]]
+) -> str:
     if not trades:
         return "<p>The policy made no trade.</p>"
     parts = []
-    for name, key in GROUPINGS.items():
+    for name, key in groupings.items():
         groups = grouped(trades, key)
         largest = max(abs(group.net_pnl) for group in groups)
         rows = [

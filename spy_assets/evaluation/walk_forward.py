@@ -38,6 +38,7 @@ from spy_assets.evaluation.statistics import Floats
 from spy_assets.models.policy.config import AgentConfig
 from spy_assets.models.policy.select import Candidate, Selection, Train, as_net, train_and_select
 from spy_assets.models.policy.train import Progress, Stop, Trading, path_digest, train_policy
+from spy_assets.sessions import NEW_YORK
 from spy_assets.simulator.kernel import Trade
 from spy_assets.simulator.market_path import MarketPath
 
@@ -55,7 +56,8 @@ FilterOf = Callable[[date], EntryFilter]
 class ClosedTrade:
     """What is kept of a trade, dollars after all costs.
 
-    ``regime`` is the market's at the decision, None where it is not known.
+    ``regime`` is the market's at the decision, None where it is not known; ``entry_hour`` that of the
+    entry in New York.
     """
 
     decision_session: date
@@ -68,6 +70,7 @@ class ClosedTrade:
     pnl: float
     costs: float
     regime: str | None = None
+    entry_hour: int | None = None
 
     @classmethod
     def of(cls, trade: Trade, regimes: Mapping[date, str]) -> ClosedTrade:
@@ -83,6 +86,7 @@ class ClosedTrade:
             pnl=trade.pnl,
             costs=trade.costs,
             regime=regimes.get(trade.decision_session),
+            entry_hour=trade.entry_time.astimezone(NEW_YORK).hour,
         )
 
 

@@ -394,6 +394,16 @@ GROUPINGS: Final[dict[str, Callable[[ClosedTrade], str]]] = {
     "regime": lambda trade: trade.regime or "unknown",
     "exit reason": lambda trade: trade.exit_reason,
 }
+#: Of trades that may begin at any minute.
+INTRADAY_GROUPINGS: Final[dict[str, Callable[[ClosedTrade], str]]] = {
+    "structure": lambda trade: trade.structure,
+    "hour of entry": lambda trade: _hour(trade.entry_hour),
+    "exit reason": lambda trade: trade.exit_reason,
+}
+
+
+def _hour(hour: int | None) -> str:
+    return "unknown" if hour is None else f"{hour:02d}:00-{hour:02d}:59"
 
 
 def grouped(trades: Iterable[ClosedTrade], key: Callable[[ClosedTrade], str]) -> tuple[Group, ...]:

@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from spy_assets.errors import DataError
-from spy_assets.market.schemas import TIMESTAMP, Dataset
+from spy_assets.market.schemas import BAR_MINUTES, TIMESTAMP, Dataset
 from spy_assets.sessions import (
     NEW_YORK,
     is_session,
@@ -152,7 +152,7 @@ def _by_day(frame: pl.DataFrame, dataset: Dataset, column: str, moment: _DayTime
 
 def with_event_time(frame: pl.DataFrame, dataset: Dataset, *, minutes: int = 1) -> pl.DataFrame:
     """Add `event_time`; every session in the frame must be one. Bars last `minutes`."""
-    if dataset == "minute_bars":
+    if dataset in BAR_MINUTES:
         end = (pl.col("bar_start") + pl.duration(minutes=minutes)).cast(TIMESTAMP)
         return frame.with_columns(end.alias("event_time"))
     return _by_day(frame, dataset, "event_time", event_time)
@@ -160,6 +160,6 @@ def with_event_time(frame: pl.DataFrame, dataset: Dataset, *, minutes: int = 1) 
 
 def with_availability(frame: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     """Add `available_at` to a frame that has `session` and `event_time`."""
-    if dataset == "minute_bars":
+    if dataset in BAR_MINUTES:
         return frame.with_columns(pl.col("event_time").alias("available_at"))
     return _by_day(frame, dataset, "available_at", available_at)

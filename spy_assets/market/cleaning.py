@@ -44,6 +44,7 @@ from spy_assets.market.schemas import (
     OPTIONAL_RAW,
     TIMESTAMP,
     Dataset,
+    bars_of,
     open_in_range,
     raw_columns,
     row_failures,
@@ -450,9 +451,12 @@ def clean_minute_bars(
     ------
     SchemaDrift, NaiveTimestamp, DataError
         As :func:`clean_daily_bars`.
+    ConfigError
+        If no data set has bars of ``minutes``.
     """
     _require_symbol(raw, symbol)
-    typed = require_columns(raw, "minute_bars")
+    dataset = bars_of(minutes)
+    typed = require_columns(raw, dataset)
     opened, closed = session_open(session), session_close(session)
     midnight = datetime.combine(session, time(0), opened.tzinfo)
     window = (pl.col("bar_start") >= midnight) & (
@@ -464,21 +468,21 @@ def clean_minute_bars(
     dropped = typed.height - kept.height
     notes = (f"{dropped} bars outside regular hours left out",) if dropped else ()
 
-    once = _duplicates(number_rows(kept), "minute_bars")
-    rows = with_event_time(once.rows, "minute_bars", minutes=minutes)
+    once = _duplicates(number_rows(kept), dataset)
+    rows = with_event_time(once.rows, dataset, minutes=minutes)
     wrong = flag(rows, same_day.fill_null(False).not_(), "wrong_session", "error")
     up, down = pl.col("high") * (1 + VWAP_SLACK), pl.col("low") * (1 - VWAP_SLACK)
     vwap_off = (pl.col("vwap") > up) | (pl.col("vwap") < down)
     flags = [
         once.flags,
         wrong,
-        _schema_flags(rows, "minute_bars"),
+        _schema_flags(rows, dataset),
         flag(rows, vwap_off, "vwap_outside_range", "warn"),
         _future_flags(rows, as_of or closed + timedelta(minutes=minutes)),
     ]
-    told = pl.concat([*flags, _unit_flags(_sound(rows, flags), "minute_bars")])
-    frame = _publish(rows, told, "minute_bars", minutes)
+    told = pl.concat([*flags, _unit_flags(_sound(rows, flags), dataset)])
+    frame = _publish(rows, told, dataset, minutes)
     frame = frame.with_columns(
         pl.when(~vwap_off.fill_null(False)).then(pl.col("vwap")).alias("vwap")
     )
-    return Cleaned(_snap(frame), _quarantine(rows, told, "minute_bars"), _origins(rows) + notes)
+    return Cleaned(_snap(frame), _quarantine(rows, told, dataset), _origins(rows) + notes)

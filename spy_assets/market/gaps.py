@@ -13,7 +13,7 @@ from datetime import date
 import polars as pl
 
 from spy_assets.market.availability import days_of
-from spy_assets.market.schemas import COVERAGE, TIMESTAMP, Dataset
+from spy_assets.market.schemas import COVERAGE, TIMESTAMP, Dataset, bars_of
 from spy_assets.sessions import bars_due, session_open, sessions_between
 
 #: Longest gap, in bars, that a price may be carried over.
@@ -91,8 +91,9 @@ def minute_coverage(
     due = _due_starts(session, minutes)
     there = due.is_in(frame.get_column("bar_start").implode())
     runs, longest = _runs((~there).to_list())
-    name = "minute_bars" if minutes == 1 else f"minute_bars_{minutes}"
-    return Coverage(name, symbol, session, due.len(), int(there.sum()), runs, longest, note)
+    return Coverage(
+        bars_of(minutes), symbol, session, due.len(), int(there.sum()), runs, longest, note
+    )
 
 
 def daily_coverage(

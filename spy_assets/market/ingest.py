@@ -11,12 +11,12 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from spy_assets.errors import CheckFailed, DataError
+from spy_assets.errors import CheckFailed, DataError, NotProvided
 from spy_assets.market import cleaning, gaps
 from spy_assets.market.availability import is_crypto, with_availability
 from spy_assets.market.crosscheck import hold_against
-from spy_assets.market.protocol import HasSecondOpinion, Source
-from spy_assets.market.schemas import KEYS, Dataset
+from spy_assets.market.protocol import HasFiveMinutes, HasSecondOpinion, Source
+from spy_assets.market.schemas import KEYS, Dataset, bars_of
 from spy_assets.sessions import decision_time, session_close
 
 #: Volatility indices of the inventory; a source returns those that it has.
@@ -181,9 +181,14 @@ def _due(dataset: Dataset, name: str, last: date) -> date:
 
 
 def ingest_minutes(
-    source: Source, symbol: str, session: date, *, as_of: datetime | None = None
+    source: Source,
+    symbol: str,
+    session: date,
+    *,
+    as_of: datetime | None = None,
+    minutes: int = 1,
 ) -> Ingested:
-    """Fetch and clean the one-minute bars of one session.
+    """Fetch and clean the bars of one session, of one minute or of five.
 
     Parameters
     ----------
@@ -195,10 +200,14 @@ def ingest_minutes(
     ------
     CheckFailed
         If no bar at all is left: a session without bars is an outage, not a result.
+    NotProvided
+        If the source has no such bars.
     """
-    raw = source.minute_bars(symbol, session)
+    raw = _raw_minutes(source, symbol, session, minutes)
     limit = as_of or max(default_as_of(source), decision_time(session))
-    cleaned = cleaning.clean_minute_bars(raw, symbol=symbol, session=session, as_of=limit)
+    cleaned = cleaning.clean_minute_bars(
+        raw, symbol=symbol, session=session, as_of=limit, minutes=minutes
+    )
     if cleaned.frame.is_empty():
         raise CheckFailed(
             f"{source.name}: no usable minute bar of {symbol} on {session}; "
@@ -209,9 +218,21 @@ def ingest_minutes(
         cleaned.frame,
         symbol=symbol,
         session=session,
+        minutes=minutes,
         note="; ".join(cleaned.notes),
     )
-    return _stamp(source, "minute_bars", cleaned, [covered], session_close(session))
+    return _stamp(source, bars_of(minutes), cleaned, [covered], session_close(session))
+
+
+def _raw_minutes(source: Source, symbol: str, session: date, minutes: int) -> pl.DataFrame:
+    if minutes == 1:
+        return source.minute_bars(symbol, session)
+    if minutes == 5 and isinstance(source, HasFiveMinutes):
+        return source.five_minute_bars(symbol, session)
+    raise NotProvided(
+        f"{source.name} has no {minutes}-minute bars of its own",
+        hint="five minutes are put together from market.minute_bars where they are needed",
+    )
 
 
 def _stamp(

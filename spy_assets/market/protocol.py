@@ -64,6 +64,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class HasFiveMinutes(Protocol):
+    """A source that has bars of five minutes of its own, for sessions without their single minutes."""
+
+    def five_minute_bars(self, symbol: str, session: date) -> pl.DataFrame:
+        """Five-minute bars of a session."""
+        ...
+
+
+@runtime_checkable
 class HasSecondOpinion(Protocol):
     """A source that has some data sets twice, so that one can be held against the other."""
 

@@ -14,21 +14,34 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import polars as pl
 
-from spy_assets.errors import SchemaDrift
+from spy_assets.errors import ConfigError, SchemaDrift
 
 if TYPE_CHECKING:
     import pandera.polars as pa
 
-Dataset = Literal["daily_bars", "volatility", "rates", "put_call", "minute_bars"]
-DATASETS: tuple[Dataset, ...] = ("daily_bars", "volatility", "rates", "put_call", "minute_bars")
+Dataset = Literal["daily_bars", "volatility", "rates", "put_call", "minute_bars", "minute_bars_5"]
+DATASETS: tuple[Dataset, ...] = get_args(Dataset)
+#: Length in minutes of the bars of each data set that is kept by session.
+BAR_MINUTES: dict[Dataset, int] = {"minute_bars": 1, "minute_bars_5": 5}
 TIMESTAMP = pl.Datetime("us", "UTC")
 Columns = dict[str, pl.DataType]
 
 _OHLC: Columns = {name: pl.Float64() for name in ("open", "high", "low", "close")}
+_MINUTES: Columns = {
+    "symbol": pl.String(),
+    "bar_start": TIMESTAMP,
+    "session": pl.Date(),
+    "event_time": TIMESTAMP,
+    **_OHLC,
+    "volume": pl.Float64(),
+    "vwap": pl.Float64(),
+    "trades": pl.Int64(),
+    "synthetic": pl.Boolean(),
+}
 
 #: Payload columns of each table, in order.
 CANONICAL: dict[Dataset, Columns] = {
@@ -62,17 +75,8 @@ CANONICAL: dict[Dataset, Columns] = {
         "call_volume": pl.Float64(),
         "ratio": pl.Float64(),
     },
-    "minute_bars": {
-        "symbol": pl.String(),
-        "bar_start": TIMESTAMP,
-        "session": pl.Date(),
-        "event_time": TIMESTAMP,
-        **_OHLC,
-        "volume": pl.Float64(),
-        "vwap": pl.Float64(),
-        "trades": pl.Int64(),
-        "synthetic": pl.Boolean(),
-    },
+    "minute_bars": _MINUTES,
+    "minute_bars_5": _MINUTES,
 }
 
 #: The key of each data set.
@@ -82,6 +86,7 @@ KEYS: dict[Dataset, tuple[str, str]] = {
     "rates": ("series", "session"),
     "put_call": ("series", "session"),
     "minute_bars": ("symbol", "bar_start"),
+    "minute_bars_5": ("symbol", "bar_start"),
 }
 
 #: Data sets whose days need not be sessions: rates are observed on every weekday, or every day.
@@ -112,6 +117,24 @@ COVERAGE: Columns = {
 
 #: Raw columns that a source may leave out: `origin` names the file or feed of a row.
 OPTIONAL_RAW: frozenset[str] = frozenset({"event_time", "origin"})
+
+
+def bars_of(minutes: int) -> Dataset:
+    """The data set of the bars of that length.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+
+    >>> bars_of(5)
+    'minute_bars_5'
+    """
+    for dataset, length in BAR_MINUTES.items():
+        if length == minutes:
+            return dataset
+    lengths = " or ".join(map(str, BAR_MINUTES.values()))
+    raise ConfigError(f"no data set of {minutes}-minute bars", hint=f"bars have {lengths} minutes")
 
 
 def raw_columns(dataset: Dataset) -> Columns:
@@ -258,11 +281,13 @@ def _value_checks(dataset: Dataset) -> list[pa.Check]:
             _row_check("negative_volume", pl.col("call_volume") >= 0),
             *_finite("ratio", "put_volume", "call_volume"),
         ]
+    # Sessions open on a half hour, so that the grid of the clock is that of the session.
+    grid = pl.col("bar_start").dt.truncate(f"{BAR_MINUTES[dataset]}m")
     return [
         *_prices(required=bar),
         *_volume(),
         _row_check("open_outside_range", open_in_range()),
-        _row_check("off_grid", pl.col("bar_start").dt.truncate("1m") == pl.col("bar_start")),
+        _row_check("off_grid", grid == pl.col("bar_start")),
         _row_check("negative_trades", pl.col("trades") >= 0),
         *_finite("vwap"),
     ]

@@ -23,6 +23,8 @@ from spy_assets.registry.records import SeedRun
 WALK_KIND: Final = "walk_forward"
 FOLD_KIND: Final = "walk_forward_fold"
 SEED_KIND: Final = "walk_forward_seed"
+#: Clock of runs that name none.
+DAILY_CLOCK: Final = "daily"
 #: Runs that are asked for at once.
 _PAGE: Final = 1_000
 
@@ -55,6 +57,8 @@ class FoldRecord:
         Snapshot of the lake that was read.
     dagster_run_id
         The run that trained.
+    clock
+        ``daily``, or ``intraday``: the results of one are no trials of the other.
     """
 
     profile: str
@@ -71,6 +75,7 @@ class FoldRecord:
     lake_snapshot: int
     seeds: Sequence[SeedRun] = field(default_factory=tuple)
     dagster_run_id: str = ""
+    clock: str = DAILY_CLOCK
 
     @property
     def walk_id(self) -> str:
@@ -92,6 +97,7 @@ class FoldRecord:
             "symbol": self.symbol,
             "preset": self.preset,
             "configuration": self.configuration,
+            "clock": self.clock,
         }
 
 
@@ -135,8 +141,10 @@ def publish_fold(client: Any, experiment_id: str, record: FoldRecord) -> str:
     return run_id
 
 
-def configurations(client: Any, experiment_id: str, symbol: str) -> set[str]:
-    """The configurations of a symbol whose folds were looked at: the trials."""
+def configurations(
+    client: Any, experiment_id: str, symbol: str, clock: str = DAILY_CLOCK
+) -> set[str]:
+    """The configurations of a symbol and clock whose folds were looked at: the trials."""
     found: set[str] = set()
     token = None
     while True:
@@ -146,7 +154,11 @@ def configurations(client: Any, experiment_id: str, symbol: str) -> set[str]:
             max_results=_PAGE,
             page_token=token,
         )
-        found |= {run.data.tags["configuration"] for run in page}
+        found |= {
+            run.data.tags["configuration"]
+            for run in page
+            if run.data.tags.get("clock", DAILY_CLOCK) == clock
+        }
         token = page.token
         if not token:
             return found

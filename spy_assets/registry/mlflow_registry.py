@@ -232,8 +232,8 @@ class Registry:
         held = aliases.get(self.name, {})
         return pl.DataFrame([self._row(item, held) for item in found], schema=_version_schema())
 
-    def walk_forward_trials(self, symbol: str) -> set[str]:
-        """The configurations of which a fold of the symbol was logged.
+    def walk_forward_trials(self, symbol: str, clock: str = "daily") -> set[str]:
+        """The configurations of which a fold of the symbol and clock was logged.
 
         Raises
         ------
@@ -241,7 +241,7 @@ class Registry:
             MLflow does not answer.
         """
         with self._session() as client:
-            return configurations(client, self._experiment(client), symbol)
+            return configurations(client, self._experiment(client), symbol, clock)
 
     def fetch(self, version: str) -> FetchedModel:
         """Get a version's weights file.

@@ -67,6 +67,24 @@ REGIME_ROUTING: tuple[Column, ...] = (
     ("lake_snapshot", "BIGINT", "Snapshot id of the lake that was read."),
 )
 
+#: One row per window, symbol and strategy.
+MULTI_ASSET: tuple[Column, ...] = (
+    ("window_end", "DATE", "Session that the window ends with: its partition."),
+    ("symbol", "VARCHAR", "Underlying that was traded."),
+    ("strategy", "VARCHAR", "multi_asset, single_symbol, ppo_daily or cash."),
+    ("version", "VARCHAR", "Registered version of the policy for all symbols."),
+    ("sessions", "INTEGER", "Sessions of the validation window that were judged."),
+    ("net_pnl", "DOUBLE", "Profit after costs over the validation window, USD."),
+    ("sharpe", "DOUBLE", "Annualised Sharpe ratio of daily returns."),
+    ("max_drawdown", "DOUBLE", "Largest fall from a peak, as a share of the peak."),
+    ("trades", "BIGINT", "Round trips."),
+    ("lead", "DOUBLE", "Mean daily P&L of multi_asset less that of this strategy, USD."),
+    ("ci_low", "DOUBLE", "Lower end of the lead's 95 % interval, USD."),
+    ("ci_high", "DOUBLE", "Upper end of it, USD."),
+    ("better", "BOOLEAN", "True only if the one policy leads the single ones, all symbols summed."),
+    ("lake_snapshot", "BIGINT", "Snapshot id of the lake that was read."),
+)
+
 #: One row per pair and person.
 PREFERENCES: tuple[Column, ...] = (
     ("preference_id", "VARCHAR", "Hash of the two trades, in any order, and the person."),

@@ -6,7 +6,11 @@ Column = tuple[str, str, str]
 
 #: What names one run of one fold.
 WALK_KEY: tuple[Column, ...] = (
-    ("preset", "VARCHAR", "How the sessions are cut: s0, expanding, yearly, yearly_expanding."),
+    (
+        "preset",
+        "VARCHAR",
+        "How sessions are cut, e.g. s0; of minute bars length and actions: 5min_5.",
+    ),
     ("test_start", "DATE", "First session of the test: the fold's name and partition."),
     ("configuration", "VARCHAR", "Hash of source, windows, hyper-parameters, account, symbol."),
     ("strategy", "VARCHAR", "policy, or the baseline's name."),
@@ -63,4 +67,21 @@ WALK_FORWARD_TRADES: tuple[Column, ...] = (
     ("pnl", "DOUBLE", "Profit after costs, USD."),
     ("trade_costs", "DOUBLE", "Commissions, spreads and slippage, USD."),
     ("regime", "VARCHAR", "Market regime at the decision; null where it is not known."),
+)
+
+#: What the rows of a walk-forward over minute bars say beside those of the daily one.
+INTRADAY_WALK_FORWARD: tuple[Column, ...] = (
+    *WALK_FORWARD,
+    ("bar_minutes", "INTEGER", "Length of the bars, minutes."),
+    ("actions", "INTEGER", "Actions of the policy: 3 or 5."),
+    ("fills", "VARCHAR", "Where option prices are from; they are never pooled with others."),
+    ("bars", "VARCHAR", "Sessions of the fold by where their bars are from, JSON object."),
+    ("skipped_sessions", "INTEGER", "Sessions of training and test that were left out."),
+    ("skipped", "VARCHAR", "Session left out -> why, JSON object."),
+)
+
+#: One row per closed trade of a test.
+INTRADAY_WALK_FORWARD_TRADES: tuple[Column, ...] = (
+    *WALK_FORWARD_TRADES,
+    ("entry_hour", "INTEGER", "Hour of the entry in New York, 0 to 23."),
 )

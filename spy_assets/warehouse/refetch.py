@@ -20,6 +20,7 @@ FOLDER: Final = "refetch"
 _DATASETS: Final = {
     "daily_bars": "market/daily_bars",
     "minute_bars": "market/minute_bars",
+    "minute_bars_5": "market/minute_bars_5",
     "option_chain": "options/option_chain",
     "put_call": "market/put_call",
     "rates": "market/rates",

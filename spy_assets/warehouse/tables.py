@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from spy_assets.warehouse.agent_tables import (
     ENSEMBLE_WEIGHTS,
     HYPERPARAMETERS,
+    MULTI_ASSET,
     PREFERENCES,
     REGIME_ROUTING,
     REWARD_MODELS,
 )
 from spy_assets.warehouse.evaluation_tables import (
+    INTRADAY_WALK_FORWARD,
+    INTRADAY_WALK_FORWARD_TRADES,
     WALK_FORWARD,
     WALK_FORWARD_EQUITY,
     WALK_FORWARD_TRADES,
@@ -123,6 +126,17 @@ _OHLC = (
     ("low", "DOUBLE", "Lowest price."),
     ("close", "DOUBLE", "Last price."),
 )
+_MINUTE_BARS = (
+    _SYMBOL,
+    ("bar_start", "TIMESTAMPTZ", "Start of the bar, UTC."),
+    _SESSION,
+    _EVENT,
+    *_OHLC,
+    ("volume", "DOUBLE", "Shares traded."),
+    ("vwap", "DOUBLE", "Volume-weighted average price."),
+    ("trades", "BIGINT", "Number of trades."),
+    ("synthetic", "BOOLEAN", "True where the bar is bridged between real daily prices."),
+)
 _MODEL = ("model", "VARCHAR", "Registered model's name.")
 _VERSION = ("version", "VARCHAR", "Registered model's version.")
 _LAKE = ("lake_snapshot", "BIGINT", "Snapshot id of the lake that was read.")
@@ -175,19 +189,12 @@ _MARKET = (
         ("call_volume", "DOUBLE", "Calls traded, contracts."),
         ("ratio", "DOUBLE", "Put volume over call volume."),
     ),
+    _spec("market.minute_bars", "symbol bar_start", "One-minute bars.", *_MINUTE_BARS),
     _spec(
-        "market.minute_bars",
+        "market.minute_bars_5",
         "symbol bar_start",
-        "One-minute bars.",
-        _SYMBOL,
-        ("bar_start", "TIMESTAMPTZ", "Start of the minute, UTC."),
-        _SESSION,
-        _EVENT,
-        *_OHLC,
-        ("volume", "DOUBLE", "Shares traded."),
-        ("vwap", "DOUBLE", "Volume-weighted average price."),
-        ("trades", "BIGINT", "Number of trades."),
-        ("synthetic", "BOOLEAN", "True where the bar is bridged between real daily prices."),
+        "Five-minute bars of sources that have them; they are never made from single minutes.",
+        *_MINUTE_BARS,
     ),
     _spec(
         "market.coverage",
@@ -325,6 +332,12 @@ _MODELS = (
         *REGIME_ROUTING,
     ),
     _spec(
+        "models.multi_asset",
+        "window_end symbol strategy",
+        "One policy for several symbols beside a policy of each alone, out of sample.",
+        *MULTI_ASSET,
+    ),
+    _spec(
         "models.hyperparameters",
         "window_end algorithm",
         "Best hyper-parameters of each search, and how many were tried.",
@@ -355,6 +368,29 @@ _EVALUATION = (
         "Closed trades of each run of a walk-forward; none of the averaged random baseline.",
         *WALK_KEY,
         *WALK_FORWARD_TRADES,
+    ),
+    _spec(
+        "evaluation.intraday_walk_forward",
+        _WALK,
+        "Out-of-sample results over minute bars at a model's option prices: a row per fold, strategy "
+        "and seed.",
+        *WALK_KEY,
+        *INTRADAY_WALK_FORWARD,
+        _LAKE,
+    ),
+    _spec(
+        "evaluation.intraday_walk_forward_equity",
+        f"{_WALK} session",
+        "Equity at the last bar of each session, of each run over minute bars.",
+        *WALK_KEY,
+        *WALK_FORWARD_EQUITY,
+    ),
+    _spec(
+        "evaluation.intraday_walk_forward_trades",
+        f"{_WALK} number",
+        "Closed trades of each run over minute bars; none of the averaged random baseline.",
+        *WALK_KEY,
+        *INTRADAY_WALK_FORWARD_TRADES,
     ),
     _spec(
         "evaluation.chain_backtests",

@@ -44,6 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ["walkforward", "--years", "0"],
         ["walkforward", "--train-preset", "huge"],
         ["walkforward", "--preset", "weekly"],
+        ["walkforward", "--clock", "weekly"],
+        ["walkforward", "--clock", "intraday", "--final"],
         ["plan"],
         ["plan", "walk_forward", "--only-failed", "--all"],
         ["plan", "walk_forward", "--every", "0"],
@@ -108,7 +110,10 @@ def test_no_number_of_the_table_is_broken(width: int) -> None:
 def test_unknown_targets_and_empty_ranges_say_what_there_is(spy: Any, home: Path) -> None:
     ran = spy("--home", home, "plan", "everything", "--json")
     assert (ran.code, ran.json["error"]["type"]) == (2, "ConfigError")
-    assert "walk_forward, training, signals, chains" in ran.json["error"]["mend"]
+    assert (
+        "walk_forward, intraday_walk_forward, training, signals, chains"
+        in ran.json["error"]["mend"]
+    )
     ran = spy("--home", home, "plan", "walk_forward", "--from", "2018-01-01", "--json")
     assert "it has 2017-01-19 to 2017-07-20" in ran.json["error"]["message"]
 

@@ -22,12 +22,12 @@ from spy_assets.evaluation.intraday_walk_forward import (
     random_sales,
     run_intraday_fold,
     sell_from,
-    session_windows,
     split_sessions,
     train_seeds,
     walk_intraday,
     walk_sessions,
 )
+from spy_assets.evaluation.splits import session_windows
 from spy_assets.evaluation.walk_forward import POLICY, selected_runs
 from spy_assets.models.policy.short_premium import (
     SHORT_PREMIUM,

@@ -113,6 +113,14 @@ def test_a_policy_that_never_trades_has_a_page_too() -> None:
     assert "final period" not in page
 
 
+def test_trades_that_begin_at_any_minute_are_shown_by_the_hour(page: str) -> None:
+    intraday = made_sheet(2, intraday=True)
+    assert "by hour of entry" in intraday
+    assert "by regime" not in intraday
+    assert "by regime" in page
+    assert "by hour of entry" not in page
+
+
 def test_the_final_period_is_called_untouched_only_where_it_is() -> None:
     assert "not untouched" not in made_sheet()
     seen = made_sheet(final_seen_by=("0123456789ab", "fedcba987654"))

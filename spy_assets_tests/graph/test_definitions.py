@@ -19,14 +19,17 @@ from spy_assets_tests.graph import snapshot
 GRAPH = defs.resolve_asset_graph()
 ASSETS = sorted(GRAPH.materializable_asset_keys)
 #: Assets that write no table of their own.
-PAGES = {"signals/statistics", "evaluation/report", "evaluation/walk_forward_report"}
-#: The one asset with a partition a fold.
-FOLDS = "evaluation/walk_forward"
+PAGES = {
+    "signals/statistics", "evaluation/report", "evaluation/walk_forward_report",
+    "evaluation/intraday_walk_forward_report",
+}  # fmt: skip
+#: The assets with a partition a fold.
+FOLDS = {"evaluation/walk_forward", "evaluation/intraday_walk_forward"}
 #: Models beside the daily one, and what they learn from.
 AGENTS = {
     "models/a2c_daily", "models/dqn_daily", "models/ensemble_weights", "models/outcome_finetune",
     "models/reward_model", "models/preference_finetune", "models/regime_routing",
-    "models/hyperparameters",
+    "models/hyperparameters", "models/ppo_multi_asset",
 }  # fmt: skip
 HEAVY = (
     "torch", "mlflow", "stable_baselines3", "gymnasium", "pandas", "matplotlib", "plotly",
@@ -88,7 +91,8 @@ def test_everything_on_a_live_source_ages() -> None:
     assert ageless == AGENTS | {
         "models/model_versions", "models/promotions", "options/option_chain", "features/chain",
         "evaluation/walk_forward", "evaluation/walk_forward_report", "evaluation/chain_backtest",
-        "evaluation/final_test",
+        "evaluation/final_test", "evaluation/intraday_walk_forward",
+        "evaluation/intraday_walk_forward_report", "market/minute_bars_5",
     }  # fmt: skip
 
 
@@ -209,7 +213,8 @@ def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() 
     described = snapshot.describe(defs)["assets"]
     kinds = {name: str(asset["partitions"]).split(" ")[0] for name, asset in described.items()}
     assert {k for k, kind in kinds.items() if kind == "%Y-%m-%d"} == AGENTS | {
-        "market/minute_bars", "models/ppo_daily", "models/evaluation", "models/promotions",
+        "market/minute_bars", "market/minute_bars_5", "models/ppo_daily",
+        "models/evaluation", "models/promotions",
         "signals/daily_signal", "ledger/outcomes",
     }  # fmt: skip
     chains = {k for k, kind in kinds.items() if kind == "session"}
@@ -217,7 +222,7 @@ def test_small_rows_are_by_year_decisions_by_session_and_chains_by_symbol_too() 
     assert {described[k]["partitions"] for k in chains} == {
         "session %Y-%m-%d Etc/GMT-2 x symbol SPY"
     }
-    assert {k for k, kind in kinds.items() if kind == "folds"} == {FOLDS}
+    assert {k for k, kind in kinds.items() if kind == "folds"} == FOLDS
     assert {k for k, kind in kinds.items() if kind == "None"} == PAGES | {
         "models/model_versions", "evaluation/chain_backtest", "evaluation/final_test",
     }  # fmt: skip

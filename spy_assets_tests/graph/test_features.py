@@ -124,7 +124,8 @@ import dagster as dg
 from spy_assets.definitions import defs
 graph = defs.resolve_asset_graph()
 made = [graph.get(k) for k in graph.materializable_asset_keys if k.path[0] in
-        ("market", "features", "features_stg") and k.path[-1] not in ("minute_bars", "chain")]
+        ("market", "features", "features_stg")
+        and k.path[-1] not in ("minute_bars", "minute_bars_5", "chain")]
 assert len(made) == 15, len(made)
 assert {n.freshness_policy for n in made} == {made[0].freshness_policy}
 print(made[0].freshness_policy.fail_window.to_timedelta())

@@ -136,6 +136,7 @@ class FilesSource:
             "rates": _span(self._rate_files(), "date"),
             "put_call": _span(self._files("putcall"), "date"),
             "minute_bars": _span(self._files("bars", "1min", self.primary), "ts"),
+            "minute_bars_5": _span(self._files("bars", "5min", self.primary), "ts"),
         }
         return {dataset: span for dataset, span in found.items() if span is not None}
 
@@ -290,6 +291,10 @@ class FilesSource:
                 hint="see the spans of the files, or ask for another session",
             )
         return _minutes(best, symbol, session)
+
+    def five_minute_bars(self, symbol: str, session: date) -> pl.DataFrame:
+        """As :meth:`minute_bars`, from the files of five-minute bars."""
+        return self.minute_bars(symbol, session, minutes=5)
 
     def second_opinion(
         self, dataset: Dataset, keys: Sequence[str], start: date, end: date
