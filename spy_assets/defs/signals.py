@@ -201,6 +201,9 @@ def statistics(spy: SpyResource) -> dg.MaterializeResult:
                 list(actions), [float(n) for n in actions.values()], "Signals by action"
             ),
             "total_pnl": round(everything.total_pnl, 2),
+            "abstain_rate": "no vote"
+            if everything.abstain_rate is None
+            else everything.abstain_rate,
         }
     )
 

@@ -11,7 +11,7 @@ at the next open, are not known yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Final
@@ -32,6 +32,7 @@ from spy_assets.features.observation import (
     build_observation,
     missing_reasons,
 )
+from spy_assets.models.policy.asking import Abstention, DecisionContext, Probabilities, ask
 from spy_assets.options.structures import Leg
 from spy_assets.signals.calibration import Calibration
 from spy_assets.signals.champion import Champion
@@ -119,12 +120,13 @@ class AccountInput:
 
 @dataclass(frozen=True)
 class ChampionPolicy:
-    """A champion with its network; ``contract_sha256`` is the definition it was trained on."""
+    """A champion and what is asked of it; ``contract_sha256`` is the definition it was trained on.
+
+    Probabilities that look at the context are told the session's regime.
+    """
 
     champion: Champion
-    probabilities: Callable[
-        [npt.NDArray[np.float32], npt.NDArray[np.bool_]], npt.NDArray[np.float64]
-    ]
+    probabilities: Probabilities
     contract: str
     contract_sha256: str
 
@@ -169,6 +171,7 @@ class _Answer:
     probabilities: dict[str, float] = field(default_factory=dict)
     observation: tuple[float | None, ...] = ()
     reasons: tuple[str, ...] = ()
+    abstained: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -235,16 +238,29 @@ def _ask(
         return _Answer(observation=shown, reasons=(f"missing_input: {', '.join(missing)}",))
     try:
         observation = build_observation(market.row or {}, account.portfolio, desk.contract)
-        probabilities = policy.probabilities(observation, account.mask)
-        action = choose_action(probabilities, account.mask)
+        context = DecisionContext(market.regime)
+        said = ask(policy.probabilities, observation, account.mask, context)
+        action = choose_action(said.probabilities, account.mask)
     except IncompleteObservation as error:
         return _Answer(observation=shown, reasons=(f"missing_input: {', '.join(error.reasons)}",))
     except ModelError as error:
         cause = _MODEL_CAUSES.get(type(error), "model_error")
         return _Answer(observation=shown, reasons=(f"{cause}: {error.message}",))
-    named = {_name(number): float(value) for number, value in enumerate(probabilities)}
-    return _Answer(
-        action, True, float(probabilities[action]), named, tuple(map(float, observation))
+    named = {_name(number): float(value) for number, value in enumerate(said.probabilities)}
+    why = f"policy: {_name(action)} is the most probable allowed action"
+    if said.abstention is not None:
+        why = _abstention_words(said.abstention)
+    seen = tuple(map(float, observation))
+    return _Answer(action, True, named[_name(action)], named, seen, (why,), said.abstained)
+
+
+def _abstention_words(why: Abstention) -> str:
+    wanted = _name(why.proposed)
+    if why.tied:
+        return f"abstained: the members' vote ties {wanted} with another action"
+    return (
+        f"abstained: members disagree, {why.agreement:.2f} of {why.needed:.2f} weight "
+        f"wanted {wanted}"
     )
 
 
@@ -284,9 +300,7 @@ def _setup(action: int, market: MarketInput, account: AccountInput, desk: Desk) 
 
 
 def _hold(answer: _Answer, reason: str) -> _Answer:
-    return _Answer(
-        HOLD, False, None, answer.probabilities, answer.observation, (reason, *answer.reasons)
-    )
+    return replace(answer, action=HOLD, asked=False, confidence=None, reasons=(reason,))
 
 
 def _assemble(
@@ -323,6 +337,7 @@ def _assemble(
         display_symbol=setup.display_symbol.replace(market.symbol, market.display_name, 1),
         legs=setup.legs,
         probabilities=answer.probabilities,
+        abstained=answer.abstained,
         confidence=confidence,
         confidence_kind=kind,
         entry=setup.entry,
@@ -358,8 +373,6 @@ def _reasons(answer: _Answer, verdict: RiskVerdict, action: int) -> tuple[str, .
     """Why: the model's part first, unless a risk rule overruled it; then every failed rule."""
     failed = tuple(f"{rule.rule}: {rule.detail}" for rule in verdict.rules if not rule.passed)
     own = answer.reasons
-    if answer.asked:
-        own = (f"policy: {_name(answer.action)} is the most probable allowed action",)
     return failed + own if answer.asked and action != answer.action else own + failed
 
 

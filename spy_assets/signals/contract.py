@@ -15,6 +15,9 @@ stands in ``probabilities`` too. How good either is is measured on settled outco
 (``signals.statistics``: Brier score and calibration error). An entry that a risk rule blocks becomes
 HOLD and keeps ``requested_action`` and ``confidence``.
 
+``abstained`` says whether a model of several members found no agreement on an entry, which is HOLD with
+the reason; ``None`` where no vote was taken, or none on an entry.
+
 ``settings_digest`` names the limits, costs, clock and capital of the desk that decided; a replay under
 others is another question, not another answer.
 
@@ -146,6 +149,7 @@ class Signal(_Frozen):
     display_symbol: str = ""
     legs: tuple[SignalLeg, ...] = ()
     probabilities: dict[str, float] = Field(default_factory=dict)
+    abstained: bool | None = None
     confidence: float | None = Field(default=None, ge=0, le=1)
     confidence_kind: ConfidenceKind = "none"
     entry: float | None = None
@@ -207,7 +211,10 @@ class Signal(_Frozen):
 
     def decision_digest(self) -> str:
         """SHA-256 of everything but snapshot and settings: equal digests, the same decision."""
-        body = self.model_dump(mode="json", exclude=set(_CIRCUMSTANCES))
+        left_out = set(_CIRCUMSTANCES)
+        if self.abstained is None:
+            left_out.add("abstained")  # signals from before there were votes keep their digest
+        body = self.model_dump(mode="json", exclude=left_out)
         return hashlib.sha256(_dumps(body).encode()).hexdigest()
 
     def to_row(self) -> dict[str, Any]:

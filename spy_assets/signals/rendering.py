@@ -99,7 +99,7 @@ def render_markdown(signal: Signal) -> str:
 
 def render_statistics(statistics: SignalStatistics) -> str:
     """Render one window of signal statistics as plain text; ends with a newline."""
-    rows = (
+    rows: tuple[tuple[str, str], ...] = (
         ("total / executed", f"{statistics.total} / {statistics.executed}"),
         ("settled / profitable", f"{statistics.settled} / {statistics.profitable}"),
         ("hit rate", _interval(statistics.hit_rate)),
@@ -116,6 +116,8 @@ def render_statistics(statistics: SignalStatistics) -> str:
         ("held because", _counts(statistics.hold_reasons)),
         ("rules, entries passed", _pass_rates(statistics)),
     )
+    if statistics.votes:
+        rows += (("votes / abstained", _abstentions(statistics)),)
     lines = [f"SIGNALS, {statistics.window}"]
     for name, value in rows:
         label = f"  {name:<21}: "
@@ -123,6 +125,11 @@ def render_statistics(statistics: SignalStatistics) -> str:
             value, LINE_WIDTH, initial_indent=label, subsequent_indent=" " * len(label)
         ) or [label]
     return "\n".join(lines) + "\n"
+
+
+def _abstentions(statistics: SignalStatistics) -> str:
+    share = _percent(statistics.abstain_rate)
+    return f"{statistics.votes} / {statistics.abstentions} ({share})"
 
 
 def net_premium(legs: Sequence[SignalLeg]) -> float:
