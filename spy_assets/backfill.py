@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetKey
 
 from spy_assets import plan
-from spy_assets.defs import judging, walk_windows, walking
+from spy_assets.defs import combining, judging, walk_windows, walking
 from spy_assets.defs.models import TrainConfig, agent_config
 from spy_assets.defs.partitions import ChainPart
 from spy_assets.errors import ConfigError
@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from spy_assets.settings import Settings
 
 WALK = AssetKey(["evaluation", "walk_forward"])
+PATHS = AssetKey(["evaluation", "combinatorial_paths"])
 TRAINING = AssetKey(["models", "ppo_daily"])
 SIGNALS = AssetKey(["signals", "daily_signal"])
 CHAINS = AssetKey(["options", "option_chain"])
 #: Assets that train, whose runs take a training's config.
-TRAINED = {WALK, TRAINING}
+TRAINED = {WALK, PATHS, TRAINING}
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ def _training_window(runner: Runner, last: date) -> date:
 def _status(
     runner: Runner, graph: Any, key: AssetKey, job: str, wanted: Sequence[str], request: Request
 ) -> Status:
-    """Of a walk-forward those folds are there that have rows of this very configuration.
+    """Of a walk-forward those folds are there that have rows of this very configuration; so are splits.
 
     Of anything else those partitions that every asset of the job has.
     """
@@ -277,6 +278,11 @@ def _status(
         digest = _configuration(runner, request.training).digest
         with runner.spy.warehouse() as lake:
             present = walking.walked_windows(lake, runner.settings.walk.preset, digest)
+    if key == PATHS:
+        agent = agent_config(runner.spy, TrainConfig(**request.training))
+        own = combining.configuration(runner.settings, agent, runner.spy.utc_now())
+        with runner.spy.warehouse() as lake:
+            present = combining.run_splits(lake, own.digest)
     return status_of(runner.instance, graph, key, wanted, present, runner.assets_of(job))
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 from spy_assets.defs import (
     agents,
     chain_backtests,
+    combinatorial,
     features,
     jobs,
     market,
@@ -31,6 +32,7 @@ def build(spy: SpyResource) -> dg.Definitions:
             *agents.ASSETS,
             *signals.ASSETS,
             *walkforward.ASSETS,
+            *combinatorial.ASSETS,
             *chain_backtests.ASSETS,
         ],
         asset_checks=[*market.CHECKS, *features.CHECKS],

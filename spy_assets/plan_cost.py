@@ -29,6 +29,7 @@ Which = Literal["missing", "failed", "all"]
 #: Short names of what is backfilled most: asset and job.
 TARGETS: Final[dict[str, tuple[str, str]]] = {
     "walk_forward": ("evaluation/walk_forward", "walk_forward"),
+    "paths": ("evaluation/combinatorial_paths", "combinatorial_paths"),
     "training": ("models/ppo_daily", "train_daily"),
     "signals": ("signals/daily_signal", "daily_signal_job"),
     "chains": ("options/option_chain", "refresh_chain"),

@@ -80,7 +80,7 @@ def plan(
     ctx: typer.Context,
     target: Annotated[
         str,
-        typer.Argument(help="walk_forward, training, signals, chains, or an asset's name."),
+        typer.Argument(help="walk_forward, paths, training, signals, chains, or an asset's name."),
     ],
     first: Annotated[
         str | None, typer.Option("--from", help="First partition; what is usual by default.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 #: Tables whose rows name the snapshot that they were made from.
 SNAPSHOTS_OF = {
     "models.training_runs", "models.promotions", "ledger.signals", "evaluation.walk_forward",
+    "evaluation.combinatorial_paths",
     "models.hyperparameters", "models.regime_routing",
 }  # fmt: skip
 #: One process a run: light assets take 0.2 s each. Training runs in its run's process too: a process
@@ -37,6 +38,8 @@ OUTCOMES = dg.AssetSelection.assets(["ledger", "outcomes"])
 WALK = dg.AssetSelection.assets(["evaluation", "walk_forward"])
 FINAL = dg.AssetSelection.assets(["evaluation", "final_test"])
 TEARSHEET = dg.AssetSelection.assets(["evaluation", "walk_forward_report"])
+PATHS = dg.AssetSelection.assets(["evaluation", "combinatorial_paths"])
+PATHS_REPORT = dg.AssetSelection.assets(["evaluation", "combinatorial_report"])
 MEMBERS = dg.AssetSelection.assets(
     ["models", "a2c_daily"], ["models", "dqn_daily"], ["models", "ensemble_weights"]
 )
@@ -147,7 +150,15 @@ final_test_job = _job(
     "The final period, once, for a configuration that was walked over all folds.",
     "training",
 )
-
+combinatorial_paths_job = _job(
+    "combinatorial_paths",
+    PATHS,
+    "One split of the combinatorial cross-validation. Not part of the main job: it takes long.",
+    "training",
+)
+combinatorial_report_job = _job(
+    "combinatorial_report", PATHS_REPORT, "Put the splits together into paths and renew their page."
+)
 chain_backtest_job = _job(
     "chain_backtest",
     CHAIN_BACKTESTS,
@@ -202,6 +213,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     walk_forward_job,
     walk_forward_tearsheet,
     final_test_job,
+    combinatorial_paths_job,
+    combinatorial_report_job,
     chain_backtest_job,
     maintain_warehouse,
 ]
