@@ -17,7 +17,8 @@ from dagster import AssetKey
 from rich.markup import escape
 
 from spy_assets import plan, sessions
-from spy_assets.defs import judging, walk_windows, walking
+from spy_assets.defs import combining, judging, walk_windows, walking
+from spy_assets.defs.models import TrainConfig, agent_config
 from spy_assets.defs.partitions import ChainPart
 from spy_assets.defs.staleness import History
 from spy_assets.defs.walk_clocks import CLOCKS, DAILY, ClockName, WalkClock, clock_of
@@ -39,11 +40,12 @@ if TYPE_CHECKING:
     from spy_assets.plan import Runner
     from spy_assets.settings import Settings
 
+PATHS = AssetKey(["evaluation", "combinatorial_paths"])
 TRAINING = AssetKey(["models", "ppo_daily"])
 SIGNALS = AssetKey(["signals", "daily_signal"])
 CHAINS = AssetKey(["options", "option_chain"])
 #: Assets that train, whose runs take a training's config.
-TRAINED = {TRAINING, *(clock.asset for clock in CLOCKS.values())}
+TRAINED = {TRAINING, PATHS, *(clock.asset for clock in CLOCKS.values())}
 
 
 @dataclass(frozen=True)
@@ -306,7 +308,7 @@ def _training_window(runner: Runner, last: date) -> date:
 def _status(
     runner: Runner, graph: Any, key: AssetKey, job: str, wanted: Sequence[str], request: Request
 ) -> Status:
-    """Of a walk-forward those folds are there that have rows of this very configuration.
+    """Of a walk-forward those folds are there that have rows of this very configuration; so are splits.
 
     Of anything else those partitions that every asset of the job has, but for what follows from a
     refusal: a training whose challenger was refused is done.
@@ -317,6 +319,11 @@ def _status(
         preset = clock.preset_of(runner.settings)
         with runner.spy.warehouse() as lake:
             present = walking.walked_windows(lake, preset, digest, clock.tables)
+    if key == PATHS:
+        agent = agent_config(runner.spy, TrainConfig(**request.training))
+        own = combining.configuration(runner.settings, agent, runner.spy.utc_now())
+        with runner.spy.warehouse() as lake:
+            present = combining.run_splits(lake, own.digest)
     history = History(runner.instance, runner.defs)
     withheld = {one: history.withheld(one, wanted) for one in made_with}
     return status_of(runner.instance, graph, key, wanted, present, made_with, withheld)

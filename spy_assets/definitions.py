@@ -7,6 +7,7 @@ import dagster as dg
 from spy_assets.defs import (
     agents,
     chain_backtests,
+    combinatorial,
     features,
     intraday_walkforward,
     jobs,
@@ -35,6 +36,7 @@ def build(spy: SpyResource) -> dg.Definitions:
             *signals.ASSETS,
             *walkforward.ASSETS,
             *intraday_walkforward.ASSETS,
+            *combinatorial.ASSETS,
             *chain_backtests.ASSETS,
         ],
         asset_checks=[*market.CHECKS, *features.CHECKS],

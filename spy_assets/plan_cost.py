@@ -30,6 +30,7 @@ Which = Literal["missing", "failed", "all"]
 TARGETS: Final[dict[str, tuple[str, str]]] = {
     "walk_forward": ("evaluation/walk_forward", "walk_forward"),
     "intraday_walk_forward": ("evaluation/intraday_walk_forward", "intraday_walk_forward"),
+    "paths": ("evaluation/combinatorial_paths", "combinatorial_paths"),
     "training": ("models/ppo_daily", "train_daily"),
     "signals": ("signals/daily_signal", "daily_signal_job"),
     "chains": ("options/option_chain", "refresh_chain"),

@@ -175,6 +175,10 @@ class WalkSettings(_Group):
         "by default, and never less",
     )
     embargo_sessions: int = Field(5, ge=0, description="sessions beyond the purge")
+    groups: int = Field(
+        6, ge=3, le=12, description="groups of sessions of the combinatorial cross-validation"
+    )
+    test_groups: int = Field(2, ge=2, description="how many of them are tested at a time")
 
 
 def _whole(value: Any) -> Any:

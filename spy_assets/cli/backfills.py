@@ -91,7 +91,8 @@ def plan(
     target: Annotated[
         str,
         typer.Argument(
-            help="walk_forward, intraday_walk_forward, training, signals, chains, or an asset's name."
+            help="walk_forward, intraday_walk_forward, paths, training, signals, chains, or an "
+            "asset's name."
         ),
     ],
     first: Annotated[

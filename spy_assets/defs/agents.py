@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.defs import account, agent_training, judging, learning
+from spy_assets.defs import account, agent_training, composites, judging, learning
 from spy_assets.defs.describe import (
     OWNERS,
     bar_plot,
@@ -170,7 +170,7 @@ def _train_member(
     """Train on the window that ends with the partition's session, register, and record the run."""
     from spy_assets.models.policy.config import require_algorithm
 
-    algorithm, session = agent_training.MEMBERS[model], _session(context)
+    algorithm, session = composites.MEMBERS[model], _session(context)
     with spy.warehouse() as lake, final_failures():
         found = learning.tuned_parameters(lake, session, algorithm) if run.tuned else {}
         config = agent_preset(run, algorithm, found)
@@ -207,28 +207,38 @@ dqn_daily = _member("dqn_daily", "DQN")
 
 @agent_asset(
     "ensemble_weights",
-    "Weights of PPO, A2C and DQN from the first half of the validation window, and how their "
-    "vote does on the second, beside each alone and the published weights; with its abstain "
-    "rate.",
+    "Weights of PPO, A2C and DQN from the end of the training window, and how their vote does "
+    "on the validation window, beside each alone and the published weights; with its abstain "
+    "rate. The vote is registered as a challenger of the daily model.",
     deps=[ppo_daily, a2c_daily, dqn_daily],
-    kinds={"python", "ducklake"},
+    kinds={"python", "mlflow", "ducklake"},
     table_name="models.ensemble_weights",
 )
 def ensemble_weights(
     context: dg.AssetExecutionContext, spy: SpyResource, config: EnsembleRun
 ) -> dg.MaterializeResult:
-    """Weigh the members on sessions before those that the vote is judged on."""
+    """Weigh the members on sessions before those that the vote is judged on, and register it."""
     session, spec = _session(context), TABLES["models.ensemble_weights"]
     with spy.warehouse() as lake, final_failures():
-        members = agent_training.members_of(lake, spy, context.partition_key)
-        cut = account.windows(lake, spy.settings, session, snapshot=lake.snapshot_id())
-        venue = account.venue(spy.settings, cut)
-        found = agent_training.weigh(venue, members, session, spy.settings.source, config.agreement)
+        members = composites.members_of(lake, spy, context.partition_key)
+        snapshot = lake.snapshot_id()
+        cut = account.windows(lake, spy.settings, session, snapshot=snapshot)
+        judged = account.venue(spy.settings, cut)
+        evidence = composites.evidence_of(judged, cut, members)
+        found = composites.weigh(
+            evidence, judged, members, session, spy.settings.source, config.agreement
+        )
         rows = judging.frame(spec, found.rows)
         result = lake.write(spec, rows, ingested_at=spy.utc_now())
+        vote = composites.vote_record(
+            spy.settings, context.partition_key, cut, members, found, config.agreement,
+            snapshot=snapshot, run_id=context.run.run_id,
+        )  # fmt: skip
+        logged, _ = judging.register(lake, spy, vote)
     return dg.MaterializeResult(
         metadata=write_metadata(result)
         | {
+            "version": logged.version or "none yet",
             "weights": table(rows.select("member", "weight", "preset_weight", "information_ratio")),
             "net_pnl": bar_plot(
                 list(found.net_pnl), list(found.net_pnl.values()), "Net P&L on judged sessions, $"
@@ -410,7 +420,7 @@ def preference_finetune(
     "regime_routing",
     "A policy per market regime with enough sessions, each registered, and whether routing "
     "among them beats one policy that sees the regime: not better unless the interval says "
-    "so.",
+    "so. The router is registered as a challenger of the daily model in any case.",
     deps=[*OBSERVED, REGIMES_OF_SESSIONS],
     kinds={"pytorch", "mlflow", "python"},
     table_name="models.regime_routing",
@@ -428,7 +438,7 @@ def regime_routing(
         require_algorithm(own, "ppo", "ppo_REGIME")
         snapshot = lake.snapshot_id()
         cut = account.windows(lake, spy.settings, session, snapshot=snapshot)
-        routed = agent_training.route(
+        routed = composites.route(
             spy.settings, cut, own,
             lambda path, name: select(context, spy.settings, f"ppo_{name}", path, own),
         )  # fmt: skip
@@ -440,11 +450,17 @@ def regime_routing(
             )  # fmt: skip
             logged, _ = judging.register(lake, spy, record)
             versions[regime] = logged.version or "spooled"
-        row = agent_training.routing_row(spy.settings, session, routed, versions, snapshot)
+        row = composites.routing_row(spy.settings, session, routed, versions, snapshot)
         result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
+        router = composites.router_record(
+            spy.settings, context.partition_key, cut, own, routed, versions,
+            snapshot=snapshot, run_id=context.run.run_id,
+        )  # fmt: skip
+        logged, _ = judging.register(lake, spy, router)
     return dg.MaterializeResult(
         metadata=write_metadata(result)
         | {
+            "version": logged.version or "none yet",
             "verdict": routed.verdict.words,
             "policies": versions,
             "sessions": dict(routed.sessions),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SNAPSHOTS_OF = {
     "models.training_runs", "models.promotions", "ledger.signals", "evaluation.walk_forward",
     "models.hyperparameters", "models.regime_routing", "models.multi_asset",
-    "evaluation.intraday_walk_forward",
+    "evaluation.intraday_walk_forward", "evaluation.combinatorial_paths",
 }  # fmt: skip
 #: One process a run: light assets take 0.2 s each. Training runs in its run's process too: a process
 #: per run under the daemon, the caller's own under `spy run`. With `memory_limit_mb` each seed has a
@@ -41,6 +41,8 @@ FINAL = dg.AssetSelection.assets(["evaluation", "final_test"])
 TEARSHEET = dg.AssetSelection.assets(["evaluation", "walk_forward_report"])
 INTRADAY_WALK = dg.AssetSelection.assets(["evaluation", "intraday_walk_forward"])
 INTRADAY_TEARSHEET = dg.AssetSelection.assets(["evaluation", "intraday_walk_forward_report"])
+PATHS = dg.AssetSelection.assets(["evaluation", "combinatorial_paths"])
+PATHS_REPORT = dg.AssetSelection.assets(["evaluation", "combinatorial_report"])
 MEMBERS = dg.AssetSelection.assets(
     ["models", "a2c_daily"], ["models", "dqn_daily"], ["models", "ensemble_weights"]
 )
@@ -175,7 +177,15 @@ final_test_job = _job(
     "The final period, once, for a configuration that was walked over all folds.",
     "training",
 )
-
+combinatorial_paths_job = _job(
+    "combinatorial_paths",
+    PATHS,
+    "One split of the combinatorial cross-validation. Not part of the main job: it takes long.",
+    "training",
+)
+combinatorial_report_job = _job(
+    "combinatorial_report", PATHS_REPORT, "Put the splits together into paths and renew their page."
+)
 chain_backtest_job = _job(
     "chain_backtest",
     CHAIN_BACKTESTS,
@@ -234,6 +244,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     intraday_walk_forward_job,
     intraday_walk_forward_tearsheet,
     final_test_job,
+    combinatorial_paths_job,
+    combinatorial_report_job,
     chain_backtest_job,
     maintain_warehouse,
 ]

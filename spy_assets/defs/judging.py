@@ -186,16 +186,17 @@ def register_spooled(
     return registered
 
 
-def version_of_partition(registry: Registry, partition: str) -> str:
+def version_of_partition(registry: Registry, partition: str, wanted: str = "") -> str:
     """The version that the last training of a window gave: the challenger, if it is of that window.
 
     It need not be the newest: a training that ends in a policy that is registered already gives that
-    version again. If the challenger is of another window by now, it is the newest of this one.
+    version again. If the challenger is of another window by now, it is the newest of this one. A
+    window may have several, such as the members' vote beside the trained policy: ``wanted`` names one.
 
     Raises
     ------
     ModelFileMismatch
-        If none is registered.
+        If none is registered, or not the wanted one.
     """
     import polars as pl
 
@@ -205,6 +206,13 @@ def version_of_partition(registry: Registry, partition: str) -> str:
             f"{registry.name} has no version trained for {partition}",
             hint=f"materialize models/{MODEL} for {partition}",
         )
+    if wanted:
+        if wanted not in set(found["version"]):
+            raise ModelFileMismatch(
+                f"{registry.name} has no version {wanted!r} of {partition}",
+                hint=f"it has {', '.join(found['version'])}",
+            )
+        return wanted
     challenger = found.filter(pl.col("aliases").list.contains("challenger"))
     return str((found if challenger.is_empty() else challenger)["version"][-1])
 

@@ -67,6 +67,13 @@ class TrainConfig(dg.Config):
     """Address space of each seed's training in MB, which then has a process of its own; 0: no limit."""
 
 
+class JudgeConfig(dg.Config):
+    """Which version is judged."""
+
+    version: str = ""
+    """A version of the window; by default its challenger."""
+
+
 def agent_config(spy: SpyResource, config: TrainConfig) -> Any:
     """Give the preset of a run's config or of the settings, with what they change of it."""
     from spy_assets.models.policy.config import preset, seeds
@@ -175,11 +182,15 @@ def select(
 
 @contextmanager
 def training(
-    context: dg.AssetExecutionContext, memory_limit_mb: int, label: str = ""
+    context: dg.AssetExecutionContext,
+    memory_limit_mb: int,
+    label: str = "",
+    learn: "Train | None" = None,
 ) -> Iterator[dict[str, Any]]:
     """How an asset trains: what to tell of the progress, when to stop, and in which process.
 
-    A training that is stopped or out of memory fails the run, without a retry.
+    ``learn`` is what trains, `train_policy` by default. A training that is stopped or out of memory
+    fails the run, without a retry.
     """
     from spy_assets.models.policy.isolation import WorkerFailed
     from spy_assets.models.policy.stopping import stop_on_sigterm
@@ -193,21 +204,21 @@ def training(
                     f"progress {done:.3f} {label}{text}"
                 ),
                 "stop": stop,
-                "train": isolated(memory_limit_mb) if alone else train_policy,
+                "train": isolated(memory_limit_mb, learn) if alone else learn or train_policy,
             }
     except (TrainingStopped, WorkerFailed) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def isolated(memory_limit_mb: int) -> "Train":
-    """``train_policy`` in a process of its own; what cannot go there (progress, stop) stays here."""
+def isolated(memory_limit_mb: int, learn: "Train | None" = None) -> "Train":
+    """``train_policy`` or another in a process of its own; what cannot go there stays here."""
     from spy_assets.models.policy.isolation import run_isolated
     from spy_assets.models.policy.train import train_policy
 
     def train(path: Any, ppo: Any, seed: int, *, progress: Any, **given: Any) -> "TrainedPolicy":
         del given["stop"]
         limit = memory_limit_mb * 2**20
-        policy = run_isolated(train_policy, path, ppo, seed, memory_bytes=limit, **given)
+        policy = run_isolated(learn or train_policy, path, ppo, seed, memory_bytes=limit, **given)
         progress(1.0, f"seed {seed}: trained in a process of its own")
         return policy
 
@@ -267,7 +278,9 @@ def training_metadata(
     ],
     code_version="4",
 )
-def evaluation(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.MaterializeResult:
+def evaluation(
+    context: dg.AssetExecutionContext, spy: SpyResource, config: JudgeConfig
+) -> dg.MaterializeResult:
     """Run challenger, champion and baselines over the validation window; record results and verdict.
 
     Both are one transaction, so that the promotion follows exactly the verdict that is shown here. A
@@ -277,7 +290,7 @@ def evaluation(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Materi
     registry, now = spy.registry(), spy.utc_now()
     with spy.warehouse() as lake:
         judging.register_spooled(lake, registry, spy.settings, now)
-        version = judging.version_of_partition(registry, context.partition_key)
+        version = judging.version_of_partition(registry, context.partition_key, config.version)
         judged = judging.judge(lake, registry, spy.settings, session, version, now)
         results, decisions = TABLES["models.evaluations"], TABLES["models.promotions"]
         rows = judging.frame(results, judged.rows())

@@ -21,8 +21,9 @@ from spy_assets.sessions import decision_time
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
-    from spy_assets.evaluation.backtest import BacktestResult, Probabilities, Venue
+    from spy_assets.evaluation.backtest import BacktestResult, Venue
     from spy_assets.evaluation.multi_asset import SharingVerdict
+    from spy_assets.models.policy.asking import Probabilities
     from spy_assets.models.policy.config import AgentConfig
     from spy_assets.models.policy.multi_symbol import SymbolMarket
     from spy_assets.models.policy.select import Selection
@@ -205,7 +206,7 @@ def _registered(lake: "Warehouse", spy: SpyResource, partition: str) -> dict[str
     registry = spy.registry()
     if registry.versions().filter(partition=partition).is_empty():
         return {}
-    base = agent_training.base_policy(lake, registry, partition)
+    base = agent_training.base_policy(lake, registry, partition, account.mandate(spy.settings))
     return {spy.settings.symbol: base.net.probabilities}
 
 

@@ -11,7 +11,7 @@ and ``end_offset=1`` would list the coming session on closed days, which is a lo
 Years use the same zone, so that every session window lies in exactly one year.
 
 A walk-forward has a partition a fold, which is no time window of a fixed length: training, purge and
-embargo lie before its key, the test begins with it.
+embargo lie before its key, the test begins with it. A combinatorial cross-validation has one a split.
 """
 
 from __future__ import annotations
@@ -162,6 +162,11 @@ def intraday_window_partitions(settings: Settings, now: datetime) -> dg.StaticPa
     )
 
 
+def split_partitions(settings: Settings) -> dg.StaticPartitionsDefinition:
+    """One partition a training of the combinatorial cross-validation: a choice of tested groups."""
+    return dg.StaticPartitionsDefinition(walk_windows.split_keys(settings))
+
+
 def years_of(first: date, last: date) -> list[str]:
     """Keys of the year partitions that hold the days from ``first`` to ``last``."""
     return [str(year) for year in range(first.year, last.year + 1)]
@@ -187,6 +192,7 @@ CHAINS = chain_partitions(_SETTINGS)
 SYMBOL = _SETTINGS.symbol
 WINDOWS = window_partitions(_SETTINGS, clock.utc_now())
 INTRADAY_WINDOWS = intraday_window_partitions(_SETTINGS, clock.utc_now())
+SPLITS = split_partitions(_SETTINGS)
 
 
 def trained_version(base: str, settings: Settings = _SETTINGS) -> str:

@@ -200,6 +200,9 @@ def statistics(spy: SpyResource) -> dg.MaterializeResult:
             "actions": bar_plot(
                 list(actions), [float(n) for n in actions.values()], "Signals by action"
             ),
+            "abstain_rate": "no vote"
+            if everything.abstain_rate is None
+            else everything.abstain_rate,
         }
         | {
             f"total_pnl_{results.quotes.replace(' ', '_')}": round(results.total_pnl, 2)

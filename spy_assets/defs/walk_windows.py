@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from math import comb
 
 from spy_assets import sessions
 from spy_assets.errors import ConfigError, DataError
@@ -204,3 +205,22 @@ def _named(folds: tuple[Fold, ...], key: str, whose: str) -> Fold:
         f"{whose} has no fold whose test begins on {key}; it has {span}",
         hint="reload the code location: its partitions are those of the settings it was loaded with",
     )
+
+
+def split_keys(settings: Settings) -> list[str]:
+    """Keys of the splits of the combinatorial cross-validation, such as ``split_007``."""
+    return [split_key(k) for k in range(comb(settings.walk.groups, settings.walk.test_groups))]
+
+
+def split_key(number: int) -> str:
+    """Key of the split of a number."""
+    return f"split_{number:03d}"
+
+
+def split_number(key: str) -> int:
+    """Number of the split of a key.
+
+    >>> split_number("split_007")
+    7
+    """
+    return int(key.rpartition("_")[2])

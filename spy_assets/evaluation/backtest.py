@@ -24,6 +24,13 @@ from spy_assets.evaluation.statistics import (
     daily_statistics,
     trade_statistics,
 )
+from spy_assets.models.policy.asking import (
+    UNKNOWN,
+    DecisionContext,
+    Informed,
+    Probabilities,
+    ask,
+)
 from spy_assets.simulator.actions import DAILY_7, ActionMap
 from spy_assets.simulator.book import DailyConfig, PathBook
 from spy_assets.simulator.costs import PRESETS, CostModel
@@ -34,9 +41,7 @@ from spy_assets.simulator.market_path import MarketPath
 
 Observation = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-#: Gives the probability of every action under the mask.
-Probabilities = Callable[[Observation, Mask], npt.NDArray[np.float64]]
-#: Gives the action; it sees nothing but the observation and the mask.
+#: Gives the action; it sees nothing but the observation and the mask, unless it is :class:`InContext`.
 Act = Callable[[Observation, Mask], int]
 #: Says whether the account may make this entry now; the last argument is its equity so far, in
 #: dollars, the capital first. The risk layer is one.
@@ -72,6 +77,13 @@ class Venue:
     def book(self) -> PathBook:
         """What the runs share; pricing it once makes the tenth run as cheap as the walk itself."""
         return PathBook(self.path, self.costs, self.config)
+
+    @cached_property
+    def contexts(self) -> tuple[DecisionContext, ...]:
+        """What is known at each session's close beside its observation; of the whole path."""
+        from spy_assets.models.routing import path_contexts
+
+        return path_contexts(self.path)
 
     @property
     def actions(self) -> ActionMap:
@@ -112,6 +124,20 @@ class Decision:
     action: int
     requested: int
     allowed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class InContext:
+    """An :data:`Act` that is told what else is known at each close.
+
+    ``act_in`` is given the context; called without one, as any other act is, it knows nothing of it.
+    """
+
+    act_in: Callable[[Observation, Mask, DecisionContext], int]
+
+    def __call__(self, observation: Observation, mask: Mask) -> int:
+        """Act where the context is not known."""
+        return self.act_in(observation, mask, UNKNOWN)
 
 
 class Walked:
@@ -179,7 +205,8 @@ def run_policy(
     venue
         Market, window and assumptions.
     act
-        Asked at every close whose observation is complete; elsewhere the strategy holds.
+        Asked at every close whose observation is complete; elsewhere the strategy holds. One that is
+        :class:`InContext` is told the context of the close too, which looks at nothing later.
     name
         Name of the result.
     entry_filter
@@ -198,7 +225,7 @@ def run_policy(
     simulator = venue.simulator()
     equity, decisions = [simulator.value], []
     while not simulator.done:
-        decision = _decide(simulator, act, entry_filter, equity)
+        decision = _decide(simulator, _told(act, venue, simulator.index), entry_filter, equity)
         decisions.append(decision)
         simulator.step(decision.action)
         equity.append(simulator.value)
@@ -234,6 +261,14 @@ def _rate(
     return taken / len(chances) if chances else 0.0
 
 
+def _told(act: Act, venue: Venue, index: int) -> Act:
+    """The act as it is at one close."""
+    if not isinstance(act, InContext):
+        return act
+    context = venue.contexts[index]
+    return lambda observation, mask: act.act_in(observation, mask, context)
+
+
 def _decide(
     simulator: DailySimulator,
     act: Act,
@@ -253,16 +288,19 @@ def greedy(probabilities: Probabilities, *, min_confidence: float = 0.0) -> Act:
     """Turn probabilities into decisions by :func:`choose_action`.
 
     An entry that the policy gives less than ``min_confidence`` becomes HOLD: the one risk rule that an
-    :data:`EntryFilter` cannot check, because it does not see probabilities.
+    :data:`EntryFilter` cannot check, because it does not see probabilities. A policy that looks at the
+    context is told it.
     """
 
-    def act(observation: Observation, mask: Mask) -> int:
-        values = probabilities(observation, mask)
+    def act_in(observation: Observation, mask: Mask, context: DecisionContext) -> int:
+        values = ask(probabilities, observation, mask, context).probabilities
         action = choose_action(values, mask)
         hold = hold_of(mask)
         return hold if action < hold and float(values[action]) < min_confidence else action
 
-    return act
+    if isinstance(probabilities, Informed):
+        return InContext(act_in)
+    return lambda observation, mask: act_in(observation, mask, UNKNOWN)
 
 
 def hold_of(mask: Mask) -> int:

@@ -6,8 +6,6 @@ nothing else runs on it and nothing is fetched. Its tables sort; without scripts
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from spy_assets.evaluation.markup import dollars, percent, shown_interval, signed
+from spy_assets.evaluation.markup import content_hash, dollars, percent, shown_interval, signed
 from spy_assets.evaluation.report import DISCLAIMER, SURFACE_NOTE
 from spy_assets.evaluation.statistics import Floats
 from spy_assets.evaluation.tearsheet_charts import (
@@ -161,7 +159,7 @@ def render_tearsheet(
     body = "\n".join(part for part in parts if part)
     style, script = _asset("tearsheet.css"), _asset("tearsheet.js")
     allowed = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src '{content_hash(style)}'; script-src '{content_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return (
@@ -176,11 +174,6 @@ def render_tearsheet(
 @cache
 def _asset(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """What a Content-Security-Policy knows an inline style or script by."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _head(facts: TearsheetFacts, summary: WalkForwardSummary) -> str:

@@ -125,11 +125,7 @@ def equity_chart(chains: Sequence[Chain]) -> str:
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     log = high / low > _LOG_FROM
     y, ticks = _money_axis(low, high, bottom, top, log=log)
-    grid = "".join(
-        _line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), "grid")
-        + _text(_LEFT - 8, y(tick) + 4, f"${tick:,.0f}", anchor="end")
-        for tick in ticks
-    )
+    grid = _money_grid(ticks, y)
     longest = max(chains, key=lambda chain: len(chain.equity))
     x = _linear(0, max(1, len(longest.equity) - 1), _LEFT, _WIDTH - _RIGHT)
     years = _year_marks(longest.sessions, x, top, bottom)
@@ -146,6 +142,55 @@ def equity_chart(chains: Sequence[Chain]) -> str:
     return _figure(height, label, grid + years + curves + names, caption)
 
 
+def paths_chart(
+    sessions: Sequence[date],
+    curves: Sequence[tuple[str, str, Floats]],
+    named: Sequence[str],
+    caption: str,
+) -> str:
+    """Accounts over the same sessions, many of one kind among them.
+
+    Parameters
+    ----------
+    sessions
+        ``[n]``; the curves have one point more, the capital.
+    curves
+        Name, CSS class and equity in dollars of each, in the order in which they are drawn.
+    named
+        Which of the names stand at the end of their curves.
+    caption
+        What the picture shows, beside its scale.
+    """
+    height, top, bottom = 420.0, 12.0, 390.0
+    capital = float(curves[0][2][0])
+    values = [np.maximum(equity, capital * _LOG_FLOOR) for _, _, equity in curves]
+    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    log = high / low > _LOG_FROM
+    y, ticks = _money_axis(low, high, bottom, top, log=log)
+    x = _linear(0, max(1, len(sessions)), _LEFT, _WIDTH - _RIGHT)
+    lines = "".join(
+        _polyline(css, f"{name}: ${equity[-1]:,.2f}", shown, x, y)
+        for (name, css, equity), shown in zip(curves, values, strict=True)
+    )
+    ends = [(name, css, float(equity[-1])) for name, css, equity in curves if name in named]
+    body = (
+        _money_grid(ticks, y)
+        + _year_marks(sessions, x, top, bottom)
+        + lines
+        + _end_names(ends, y, bottom)
+    )
+    scale = "Logarithmic scale. " if log else ""
+    return _figure(height, f"Equity of {len(curves)} accounts", body, scale + caption)
+
+
+def _money_grid(ticks: Sequence[float], y: Scale) -> str:
+    return "".join(
+        _line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), "grid")
+        + _text(_LEFT - 8, y(tick) + 4, f"${tick:,.0f}", anchor="end")
+        for tick in ticks
+    )
+
+
 def _money_axis(
     low: float, high: float, bottom: float, top: float, *, log: bool
 ) -> tuple[Scale, list[float]]:
@@ -159,23 +204,32 @@ def _money_axis(
 
 
 def _curve(chain: Chain, values: Floats, x: Scale, y: Scale) -> str:
-    points = " ".join(f"{x(k):.1f},{y(float(values[k])):.1f}" for k in _thin(len(values)).tolist())
     title = f"{chain.strategy}: ${chain.equity[-1]:,.2f}"
-    return (
-        f'<polyline points="{points}" class="{strategy_class(chain.strategy)}">'
-        f"<title>{escape(title)}</title></polyline>"
-    )
+    return _polyline(strategy_class(chain.strategy), title, values, x, y)
+
+
+def _polyline(css: str, title: str, values: Floats, x: Scale, y: Scale) -> str:
+    points = " ".join(f"{x(k):.1f},{y(float(values[k])):.1f}" for k in _thin(len(values)).tolist())
+    return f'<polyline points="{points}" class="{css}"><title>{escape(title)}</title></polyline>'
 
 
 def _names(chains: Sequence[Chain], y: Scale, floor: float) -> str:
-    order = sorted(chains, key=lambda chain: -float(chain.equity[-1]))
-    wanted = [y(float(chain.equity[-1])) for chain in order]
+    ends = [
+        (chain.strategy, strategy_class(chain.strategy), float(chain.equity[-1]))
+        for chain in chains
+    ]
+    return _end_names(ends, y, floor)
+
+
+def _end_names(ends: Sequence[tuple[str, str, float]], y: Scale, floor: float) -> str:
+    """Name, CSS class and last value at the ends of curves, the highest first."""
+    order = sorted(ends, key=lambda one: -one[2])
+    wanted = [y(last) for _, _, last in order]
     labels = []
-    for chain, place, end in zip(order, _apart(wanted, floor), wanted, strict=True):
-        css, edge = strategy_class(chain.strategy), _WIDTH - _RIGHT
-        words = f"{chain.strategy} ${chain.equity[-1]:,.0f}"
+    for (name, css, last), place, end in zip(order, _apart(wanted, floor), wanted, strict=True):
+        edge = _WIDTH - _RIGHT
         labels.append(_line(edge, end, edge + 12, place, f"leader {css}"))
-        labels.append(_text(edge + 16, place + 4, words, css=css))
+        labels.append(_text(edge + 16, place + 4, f"{name} ${last:,.0f}", css=css))
     return "".join(labels)
 
 

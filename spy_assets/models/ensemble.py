@@ -11,15 +11,13 @@ The vote follows three rules, in this order:
   such agreement: nothing may make an exit harder than an entry.
 * Otherwise the mixture stands as it is, and its most probable action is the vote.
 
-So nothing makes an exit harder than an entry.
-
 Where a rule decided, the vote's probability is one, so that whatever chooses by
 :func:`~spy_assets.evaluation.backtest.choose_action` chooses the vote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
@@ -29,11 +27,16 @@ import numpy as np
 import numpy.typing as npt
 
 from spy_assets.errors import ConfigError, DataError, NonFiniteOutput
-
-Vector = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-#: Gives the probability of every action under the mask, as a trained policy does.
-Probabilities = Callable[[npt.NDArray[Any], Mask], Vector]
+from spy_assets.models.policy.asking import (
+    UNKNOWN,
+    Abstention,
+    Answer,
+    DecisionContext,
+    Mask,
+    Probabilities,
+    Vector,
+    ask,
+)
 
 #: The published vote of three algorithms (inventory S1-23).
 PRESET_WEIGHTS: Final[Mapping[str, float]] = MappingProxyType({"ppo": 0.5, "a2c": 0.3, "dqn": 0.2})
@@ -108,7 +111,7 @@ class Ensemble:
                 hint="give one weight per member, and at least one member",
             )
         values = list(self.weights.values())
-        if min(values) < 0 or abs(sum(values) - 1) > 1e-6:
+        if not (min(values) >= 0 and abs(sum(values) - 1) <= 1e-6):  # a NaN is no weight either
             raise ConfigError(
                 f"weights {dict(self.weights)} sum to {sum(values):g}",
                 hint="weights are not negative and sum to one; see normalised()",
@@ -116,7 +119,9 @@ class Ensemble:
         if not 0 <= self.agreement <= 1:
             raise ConfigError(f"agreement {self.agreement} is no share", hint="give 0 to 1")
 
-    def vote(self, observation: npt.NDArray[Any], mask: Mask) -> Vote:
+    def vote(
+        self, observation: npt.NDArray[Any], mask: Mask, context: DecisionContext = UNKNOWN
+    ) -> Vote:
         """Ask every member about one observation.
 
         Parameters
@@ -125,6 +130,8 @@ class Ensemble:
             ``[d]``, in the order of the members' contract.
         mask
             ``[actions]``, HOLD among the allowed.
+        context
+            What else is known, for members that look at it.
 
         Raises
         ------
@@ -132,13 +139,14 @@ class Ensemble:
             A member gave something that is no distribution.
         """
         allowed = np.asarray(mask, dtype=np.bool_)
-        said = np.array([ask(observation, allowed) for ask in self.members.values()])
+        members = self.members.values()
+        said = np.array([ask(one, observation, allowed, context).probabilities for one in members])
         self._require_finite(said)
         weight = np.array([self.weights[name] for name in self.members])
         mixed = np.asarray(weight @ said, dtype=np.float64)
         mixed /= mixed.sum()
+        hold, close = len(allowed) - 2, len(allowed) - 1  # the last two of any action map
         best = np.flatnonzero(allowed & (mixed >= mixed[allowed].max() - _TIE))
-        hold, close = len(allowed) - 2, len(allowed) - 1  # under any action map
         proposed, tied = int(close if close in best else best[0]), len(best) > 1
         wanted = np.argmax(np.where(allowed, said, -1.0), axis=1)
         agreement = float(weight[wanted == proposed].sum())
@@ -164,6 +172,17 @@ class Ensemble:
         rows = zip(observation, mask, strict=True)
         return np.array([self.vote(seen, allowed).probabilities for seen, allowed in rows])
 
+    __call__ = probabilities
+
+    def ask(self, observation: npt.NDArray[Any], mask: Mask, context: DecisionContext) -> Answer:
+        """Vote, and say why where the vote is none; see :mod:`spy_assets.models.policy.asking`."""
+        return self.answer(self.vote(observation, mask, context))
+
+    def answer(self, vote: Vote) -> Answer:
+        """A vote of this ensemble as an answer."""
+        none = Abstention(vote.proposed, vote.agreement, self.agreement, vote.tied)
+        return Answer(vote.probabilities, vote.entry_possible, none if vote.abstained else None)
+
 
 @dataclass
 class VoteLog:
@@ -181,8 +200,14 @@ class VoteLog:
 
     def probabilities(self, observation: npt.NDArray[Any], mask: Mask) -> Vector:
         """Vote and remember."""
-        self.votes.append(self.ensemble.vote(observation, mask))
-        return self.votes[-1].probabilities
+        return self.ask(observation, mask, UNKNOWN).probabilities
+
+    __call__ = probabilities
+
+    def ask(self, observation: npt.NDArray[Any], mask: Mask, context: DecisionContext) -> Answer:
+        """Vote in a context and remember."""
+        self.votes.append(self.ensemble.vote(observation, mask, context))
+        return self.ensemble.answer(self.votes[-1])
 
     @property
     def chances(self) -> int:

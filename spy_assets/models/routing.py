@@ -22,7 +22,14 @@ import numpy.typing as npt
 from spy_assets.errors import ConfigError, DataError
 from spy_assets.features.contracts import Dimension, ObservationContract
 from spy_assets.features.regime import REGIMES, TREND_SESSIONS, rule_regime
-from spy_assets.models.ensemble import Mask, Probabilities, Vector
+from spy_assets.models.policy.asking import (
+    Answer,
+    DecisionContext,
+    Mask,
+    Probabilities,
+    Vector,
+    ask,
+)
 from spy_assets.simulator.market_path import MarketPath
 
 FALLBACK: Final = "neutral"
@@ -53,6 +60,11 @@ def path_regimes(path: MarketPath) -> tuple[str | None, ...]:
         rule_regime(_known(100.0 * vix), _known(change))
         for vix, change in zip(path.iv_close.tolist(), trend.tolist(), strict=True)
     )
+
+
+def path_contexts(path: MarketPath) -> tuple[DecisionContext, ...]:
+    """What is known at each session's close beside its observation, ``[n]``."""
+    return tuple(DecisionContext(regime) for regime in path_regimes(path))
 
 
 def _known(value: float) -> float | None:
@@ -176,32 +188,13 @@ class Router:
         """What is asked in a regime; where the regime is not known, the fallback."""
         return self.policies[self.asked_in(regime)]
 
-    def on_path(self, path: MarketPath, regimes: Regimes) -> Probabilities:
-        """The router as one policy over a path, for a backtest.
+    def __call__(self, observation: npt.NDArray[Any], mask: Mask) -> Vector:
+        """What the fallback says: the regime is not known."""
+        return self.policies[FALLBACK](observation, mask)
 
-        A backtest tells a policy no date; the session is known by its market dimensions.
-
-        Raises
-        ------
-        DataError
-            Two sessions of different regimes have the same observation.
-        """
-        _require_aligned(path, regimes)
-        width = path.observation.shape[1]
-        known: dict[bytes, str | None] = {}
-        for at in np.flatnonzero(path.valid).tolist():
-            key = path.observation[at].astype(np.float32).tobytes()
-            if known.setdefault(key, regimes[at]) != regimes[at]:
-                raise DataError(
-                    f"{path.sessions[at]} looks like a session of another regime",
-                    hint="route by regime only where observations differ",
-                )
-
-        def probabilities(observation: npt.NDArray[Any], mask: Mask) -> Vector:
-            key = np.asarray(observation[:width], dtype=np.float32).tobytes()
-            return self.policy_for(known[key])(observation, mask)
-
-        return probabilities
+    def ask(self, observation: npt.NDArray[Any], mask: Mask, context: DecisionContext) -> Answer:
+        """What the policy of the context's regime says."""
+        return ask(self.policy_for(context.regime), observation, mask, context)
 
 
 def _require_aligned(path: MarketPath, regimes: Regimes) -> None:

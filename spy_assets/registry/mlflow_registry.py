@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from spy_assets.errors import ModelFileMismatch, RegistryUnavailable
 from spy_assets.features.contracts import get_contract
-from spy_assets.models.policy.inference import PolicyNet
+from spy_assets.models.composite import LoadedPolicy, load_policy
 from spy_assets.models.policy.weights import FileIdentity, atomic_file
 from spy_assets.registry.folds import FoldRecord, configurations, publish_fold
 from spy_assets.registry.moving import follow_folder
@@ -273,19 +273,19 @@ class Registry:
             policy_hash=tags["policy_hash"],
         )
 
-    def load(self, version: str) -> PolicyNet:
-        """Fetch a version and build its network, under its own contract as this program knows it.
+    def load(self, version: str) -> LoadedPolicy:
+        """Fetch a version and build its network, or its several, under the contract it was trained on.
 
         Raises
         ------
         ModelFileMismatch, ContractMismatch, RegistryUnavailable
-            See :meth:`fetch` and :func:`~spy_assets.models.policy.weights.load_weights`.
+            See :meth:`fetch` and :func:`~spy_assets.models.composite.load_policy`.
         """
         found = self.fetch(version)
-        return PolicyNet.load(found.path, found.identity, get_contract(found.contract))
+        return load_policy(found.path, found.identity, get_contract(found.contract))
 
-    def load_recorded(self, version: str, identity: FileIdentity, contract: str) -> PolicyNet:
-        """Build the network of a version whose file is known, from the copy kept beside the lake.
+    def load_recorded(self, version: str, identity: FileIdentity, contract: str) -> LoadedPolicy:
+        """Build the policy of a version whose file is known, from the copy kept beside the lake.
 
         MLflow is asked only if the copy is not there or is not the recorded file, so that it may be
         down while signals are made, and its import (over a second) is spared.
@@ -300,7 +300,7 @@ class Registry:
             data = self.fetch(version).path.read_bytes()
             identity.check(data, f"the weights of {self.name} version {version}")
             self._keep(identity, data)
-        return PolicyNet.load(path, identity, get_contract(contract))
+        return load_policy(path, identity, get_contract(contract))
 
     def _kept(self, identity: FileIdentity) -> Path:
         return self.downloads / f"{identity.sha256}.npz"

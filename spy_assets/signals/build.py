@@ -12,7 +12,7 @@ at the next open, are not known yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Final
@@ -33,6 +33,7 @@ from spy_assets.features.observation import (
     build_observation,
     missing_reasons,
 )
+from spy_assets.models.policy.asking import Abstention, DecisionContext, Probabilities, ask
 from spy_assets.signals.calibration import Calibration
 from spy_assets.signals.champion import Champion
 from spy_assets.signals.contract import (
@@ -120,16 +121,15 @@ class AccountInput:
 
 @dataclass(frozen=True)
 class ChampionPolicy:
-    """A champion with its network.
+    """A champion and what is asked of it.
 
     ``contract_sha256`` is the definition of the observation that it was trained on, ``mandate`` what
-    the account that it was trained for may trade.
+    the account that it was trained for may trade. Probabilities that look at the context are told the
+    session's regime.
     """
 
     champion: Champion
-    probabilities: Callable[
-        [npt.NDArray[np.float32], npt.NDArray[np.bool_]], npt.NDArray[np.float64]
-    ]
+    probabilities: Probabilities
     contract: str
     contract_sha256: str
     mandate: Mandate = DAILY_MANDATE
@@ -184,6 +184,7 @@ class _Answer:
     probabilities: dict[str, float] = field(default_factory=dict)
     observation: tuple[float | None, ...] = ()
     reasons: tuple[str, ...] = ()
+    abstained: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -257,16 +258,30 @@ def _ask(
         return unasked(f"missing_input: {', '.join(missing)}")
     try:
         observation = build_observation(market.row or {}, account.portfolio, desk.contract)
-        probabilities = policy.probabilities(observation, account.mask)
-        action = choose_action(probabilities, account.mask)
+        context = DecisionContext(market.regime)
+        said = ask(policy.probabilities, observation, account.mask, context)
+        action = choose_action(said.probabilities, account.mask)
     except IncompleteObservation as error:
         return unasked(f"missing_input: {', '.join(error.reasons)}")
     except ModelError as error:
         cause = _MODEL_CAUSES.get(type(error), "model_error")
         return unasked(f"{cause}: {error.message}")
-    named = dict(zip(desk.actions.names, map(float, probabilities), strict=True))
-    return _Answer(
-        action, True, float(probabilities[action]), named, tuple(map(float, observation))
+    names = desk.actions.names
+    named = dict(zip(names, map(float, said.probabilities), strict=True))
+    why = f"policy: {names[action]} is the most probable allowed action"
+    if said.abstention is not None:
+        why = _abstention_words(said.abstention, names)
+    confidence, seen = float(said.probabilities[action]), tuple(map(float, observation))
+    return _Answer(action, True, confidence, named, seen, (why,), said.abstained)
+
+
+def _abstention_words(why: Abstention, names: Sequence[str]) -> str:
+    wanted = names[why.proposed]
+    if why.tied:
+        return f"abstained: the members' vote ties {wanted} with another action"
+    return (
+        f"abstained: members disagree, {why.agreement:.2f} of {why.needed:.2f} weight "
+        f"wanted {wanted}"
     )
 
 
@@ -318,9 +333,7 @@ def _setup(action: int, market: MarketInput, account: AccountInput, desk: Desk) 
 
 
 def _hold(answer: _Answer, hold: int, reason: str) -> _Answer:
-    return _Answer(
-        hold, False, None, answer.probabilities, answer.observation, (reason, *answer.reasons)
-    )
+    return replace(answer, action=hold, asked=False, confidence=None, reasons=(reason,))
 
 
 def _assemble(
@@ -359,6 +372,7 @@ def _assemble(
         display_symbol=_display_symbol(setup, market),
         legs=setup.legs,
         probabilities=answer.probabilities,
+        abstained=answer.abstained,
         confidence=confidence,
         confidence_kind=kind,
         entry=setup.entry,
@@ -405,8 +419,6 @@ def _reasons(
     """
     failed = tuple(f"{rule.rule}: {rule.detail}" for rule in verdict.rules if not rule.passed)
     own = answer.reasons
-    if answer.asked:
-        own = (f"policy: {desk.actions.names[answer.action]} is the most probable allowed action",)
     most = desk.config.max_positions
     held = (f"positions: {state.open_positions} open of {most}",) if most > 1 else ()
     overruled = answer.asked and action != answer.action

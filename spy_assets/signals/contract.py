@@ -22,6 +22,9 @@ several it shows the legs of all, oldest position first, each with all its contr
 ``mandate`` is the action map and the number of positions of the account that decided
 (:mod:`spy_assets.simulator.mandate`), by which the number ``action`` is read; without it ``daily_7/1``.
 
+``abstained`` says whether a model of several members found no agreement on an entry, which is HOLD with
+the reason; ``None`` where no vote was taken, or none on an entry.
+
 ``settings_digest`` names the limits, costs, clock and capital of the desk that decided; a replay under
 others is another question, not another answer.
 
@@ -154,6 +157,7 @@ class Signal(_Frozen):
     display_symbol: str = ""
     legs: tuple[SignalLeg, ...] = ()
     probabilities: dict[str, float] = Field(default_factory=dict)
+    abstained: bool | None = None
     confidence: float | None = Field(default=None, ge=0, le=1)
     confidence_kind: ConfidenceKind = "none"
     entry: float | None = None
@@ -216,7 +220,10 @@ class Signal(_Frozen):
 
     def decision_digest(self) -> str:
         """SHA-256 of everything but the circumstances: equal digests, the same decision."""
-        body = self.model_dump(mode="json", exclude=set(_CIRCUMSTANCES))
+        left_out = set(_CIRCUMSTANCES)
+        if self.abstained is None:
+            left_out.add("abstained")  # signals from before there were votes keep their digest
+        body = self.model_dump(mode="json", exclude=left_out)
         return hashlib.sha256(_dumps(body).encode()).hexdigest()
 
     def to_row(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def render_markdown(signal: Signal) -> str:
 
 def render_statistics(statistics: SignalStatistics) -> str:
     """Render one window of signal statistics as plain text; ends with a newline."""
-    rows = (
+    rows: tuple[tuple[str, str], ...] = (
         ("total / executed", f"{statistics.total} / {statistics.executed}"),
         ("average confidence", _percent(statistics.average_confidence)),
         *(row for results in statistics.results for row in _results(results)),
@@ -120,6 +120,8 @@ def render_statistics(statistics: SignalStatistics) -> str:
         ("held because", _counts(statistics.hold_reasons)),
         ("rules, entries passed", _pass_rates(statistics)),
     )
+    if statistics.votes:
+        rows += (("votes / abstained", _abstentions(statistics)),)
     lines = [f"SIGNALS, {statistics.window}"]
     for name, value in rows:
         label = f"  {name:<21}: "
@@ -141,6 +143,11 @@ def _results(results: Results) -> tuple[tuple[str, str], ...]:
             f"{_number(results.brier, 3)} / {_number(results.calibration_error, 3)}",
         ),
     )
+
+
+def _abstentions(statistics: SignalStatistics) -> str:
+    share = _percent(statistics.abstain_rate)
+    return f"{statistics.votes} / {statistics.abstentions} ({share})"
 
 
 def net_premium(legs: Sequence[SignalLeg]) -> float:

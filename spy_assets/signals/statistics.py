@@ -71,6 +71,13 @@ class SignalStatistics:
     by_action: Mapping[str, int]
     hold_reasons: Mapping[str, int]
     pass_rates: tuple[PassRate, ...]
+    votes: int = 0
+    abstentions: int = 0
+
+    @property
+    def abstain_rate(self) -> float | None:
+        """Share of the votes on an entry in which the members did not agree; ``None`` without one."""
+        return self.abstentions / self.votes if self.votes else None
 
 
 def signal_statistics(
@@ -109,6 +116,8 @@ def signal_statistics(
         by_action=dict(sorted(Counter(s.action_name for s in signals).items())),
         hold_reasons=_hold_reasons(signals),
         pass_rates=rule_pass_rates(signals),
+        votes=sum(s.abstained is not None for s in signals),
+        abstentions=sum(s.abstained is True for s in signals),
     )
 
 

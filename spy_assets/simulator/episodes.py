@@ -28,8 +28,14 @@ class Episodes(NamedTuple):
     groups: npt.NDArray[np.int64]
 
     @classmethod
-    def over(cls, books: Sequence[PathBook], length: int | None) -> Episodes:
+    def over(
+        cls, books: Sequence[PathBook], length: int | None, *, pooled: bool = False
+    ) -> Episodes:
         """All episodes of ``length`` steps (None: one whole path each) over the paths of some books.
+
+        Each path is a group, unless they are ``pooled`` as stretches of one market: then every episode
+        is as likely as any other, on a long stretch and on a short one. None crosses from one path to
+        the next either way.
 
         Raises
         ------
@@ -43,7 +49,8 @@ class Episodes(NamedTuple):
             last = np.full_like(first, end) if length is None else first + length
             spans.append(np.column_stack((first, last)))
             offset += len(book.path)
-        groups = np.cumsum([0, *(len(span) for span in spans)])
+        sizes = [len(span) for span in spans]
+        groups = np.cumsum([0, sum(sizes)] if pooled else [0, *sizes])
         return cls(np.concatenate(spans), groups)
 
 

@@ -40,6 +40,9 @@ class DailyVecEnv(AccountVecEnv):
         Of the accounts' random starts; each has its own stream.
     dtype
         Of the table of prices; observations and rewards are float32 either way.
+    pooled
+        Whether the books are stretches of one market, see
+        :meth:`~spy_assets.simulator.episodes.Episodes.over`.
 
     Attributes
     ----------
@@ -69,6 +72,7 @@ class DailyVecEnv(AccountVecEnv):
         capital: float = 10_000.0,
         seed: int = 0,
         dtype: npt.DTypeLike = np.float32,
+        pooled: bool = False,
     ) -> None:
         books = (book,) if isinstance(book, PathBook) else tuple(book)
         self.accounts = BatchedAccounts(
@@ -78,7 +82,7 @@ class DailyVecEnv(AccountVecEnv):
             capital=capital,
             dtype=dtype,
             hold_through=True,
-            episodes=Episodes.over(books, episode_length),
+            episodes=Episodes.over(books, episode_length, pooled=pooled),
         )
         width = self.accounts.observations.shape[1]
         super().__init__(

@@ -85,3 +85,37 @@ INTRADAY_WALK_FORWARD_TRADES: tuple[Column, ...] = (
     *WALK_FORWARD_TRADES,
     ("entry_hour", "INTEGER", "Hour of the entry in New York, 0 to 23."),
 )
+
+#: What names one piece of a path: one strategy over one tested group of one split.
+PATHS_KEY: tuple[Column, ...] = (
+    ("configuration", "VARCHAR", "Hash of source, cut, hyper-parameters, account, symbol."),
+    ("split", "INTEGER", "Number of the training, from 0."),
+    ("test_start", "DATE", "First session of the tested group at whose close equity is measured."),
+    ("strategy", "VARCHAR", "policy, or the baseline's name."),
+    ("seed", "BIGINT", "Seed of the training; 0 of a baseline."),
+)
+
+#: One row per split, tested group, strategy and seed.
+COMBINATORIAL_PATHS: tuple[Column, ...] = (
+    ("path", "INTEGER", "Path that the piece belongs to; 0 of what needs no training."),
+    ("test_end", "DATE", "Last session of the group."),
+    ("test_sessions", "INTEGER", "Sessions of the group at whose close equity is measured."),
+    ("train_sessions", "INTEGER", "Sessions that were trained on, before and after the test."),
+    ("capital", "DOUBLE", "Account at the start of the group, USD."),
+    ("net_pnl", "DOUBLE", "Profit over the group after costs, USD."),
+    ("sharpe", "DOUBLE", "Annualised Sharpe ratio of daily returns."),
+    ("max_drawdown", "DOUBLE", "Largest fall from a peak, as a share of the peak."),
+    ("trades", "BIGINT", "Round trips."),
+    ("costs", "DOUBLE", "Commissions, spreads and slippage, USD."),
+    ("policy_hash", "VARCHAR", "SHA-256 of the ordered weights; empty for a baseline."),
+    ("timesteps", "BIGINT", "Environment steps trained; 0 for a baseline."),
+    ("dataset_digest", "VARCHAR", "SHA-256 of the training data."),
+    ("parameters", "VARCHAR", "What the configuration is a hash of, JSON object."),
+    ("dagster_run_id", "VARCHAR", "Dagster run."),
+)
+
+#: One row per session of a tested group.
+COMBINATORIAL_EQUITY: tuple[Column, ...] = (
+    ("session", "DATE", "Session of the group."),
+    ("equity", "DOUBLE", "Account at the close, USD; each group begins with the capital."),
+)

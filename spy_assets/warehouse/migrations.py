@@ -60,6 +60,11 @@ def _chain_backtests(cursor: duckdb.DuckDBPyConnection) -> None:
     create_views(cursor)
 
 
+def _combinatorial(cursor: duckdb.DuckDBPyConnection) -> None:
+    for name in ("evaluation.combinatorial_paths", "evaluation.combinatorial_equity"):
+        create_table(cursor, TABLES[name])
+
+
 #: In order, never edited once released: a change is a new migration at the end.
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "initial tables and views", _initial),
@@ -67,6 +72,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, "walk-forward results", _walk_forward),
     Migration(4, "preferences, ensembles, rewards and searches", _agents),
     Migration(5, "backtests over chains, and the kind of quotes of outcomes", _chain_backtests),
+    Migration(6, "combinatorial cross-validation", _combinatorial),
 )
 
 

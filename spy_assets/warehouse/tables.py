@@ -19,8 +19,11 @@ from spy_assets.warehouse.agent_tables import (
     REWARD_MODELS,
 )
 from spy_assets.warehouse.evaluation_tables import (
+    COMBINATORIAL_EQUITY,
+    COMBINATORIAL_PATHS,
     INTRADAY_WALK_FORWARD,
     INTRADAY_WALK_FORWARD_TRADES,
+    PATHS_KEY,
     WALK_FORWARD,
     WALK_FORWARD_EQUITY,
     WALK_FORWARD_TRADES,
@@ -346,6 +349,7 @@ _MODELS = (
 )
 
 _WALK = " ".join(column for column, _, _ in WALK_KEY)
+_PATHS = " ".join(column for column, _, _ in PATHS_KEY)
 _EVALUATION = (
     _spec(
         "evaluation.walk_forward",
@@ -391,6 +395,21 @@ _EVALUATION = (
         "Closed trades of each run over minute bars; none of the averaged random baseline.",
         *WALK_KEY,
         *INTRADAY_WALK_FORWARD_TRADES,
+    ),
+    _spec(
+        "evaluation.combinatorial_paths",
+        _PATHS,
+        "Combinatorial cross-validation: a row per split, tested group, strategy and seed.",
+        *PATHS_KEY,
+        *COMBINATORIAL_PATHS,
+        _LAKE,
+    ),
+    _spec(
+        "evaluation.combinatorial_equity",
+        f"{_PATHS} session",
+        "Daily equity of each piece of a combinatorial cross-validation.",
+        *PATHS_KEY,
+        *COMBINATORIAL_EQUITY,
     ),
     _spec(
         "evaluation.chain_backtests",

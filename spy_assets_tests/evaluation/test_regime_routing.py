@@ -31,7 +31,7 @@ def test_routing_that_knows_what_each_regime_pays_is_better() -> None:
     router = Router(
         {"strong_uptrend": wants(0), "strong_downtrend": wants(1), FALLBACK: wants(HOLD)}
     )
-    routed = run(greedy(router.on_path(MARKET, REGIMES)))
+    routed = run(greedy(router))
     verdict = compare_routing(routed, run(random_entries(0.5, 0.2, seed=0)), REGIMES[:-1])
     assert verdict.better
     assert "is better: +" in verdict.words

@@ -137,7 +137,7 @@ def test_the_router_asks_the_policy_of_the_session_s_regime() -> None:
     assert [router.asked_in(one) for one in ("strong_uptrend", "high_volatility", None)] == [
         "strong_uptrend", FALLBACK, FALLBACK,
     ]  # fmt: skip
-    result = run_policy(Venue(MARKET), greedy(router.on_path(MARKET, KNOWN)))
+    result = run_policy(Venue(MARKET), greedy(router))
     for decision, regime in zip(result.decisions, KNOWN, strict=False):
         expected = {"strong_uptrend": 0, "strong_downtrend": 1}.get(regime or "", HOLD)
         assert decision.action == (expected if expected in decision.allowed else HOLD)
@@ -155,7 +155,7 @@ def test_policies_are_trained_by_regime() -> None:
 
     router = train_regimes(MARKET, KNOWN, train, least=50)
     assert len(asked) >= 2
-    routed = run_policy(Venue(MARKET), greedy(router.on_path(MARKET, KNOWN)))
+    routed = run_policy(Venue(MARKET), greedy(router))
     assert len(routed.sessions) == len(MARKET) - 1
 
 
@@ -166,6 +166,3 @@ def test_what_cannot_be_routed_is_refused() -> None:
         Router({FALLBACK: wants(0), "calm": wants(0)})
     with pytest.raises(DataError, match="2 regimes for 300 sessions"):
         session_counts(MARKET, KNOWN[:2])
-    alike = replace(MARKET, observation=np.full_like(MARKET.observation, 0.5))
-    with pytest.raises(DataError, match="looks like a session of another regime"):
-        Router({FALLBACK: wants(0)}).on_path(alike, KNOWN)

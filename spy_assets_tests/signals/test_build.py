@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +10,9 @@ from numpy.typing import NDArray
 
 from spy_assets.errors import ContractMismatch, ModelError
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
+from spy_assets.models.ensemble import Ensemble
+from spy_assets.models.routing import Router
+from spy_assets.signals.build import ChampionPolicy
 from spy_assets.signals.contract import Signal
 from spy_assets.signals.incidents import incidents_of
 from spy_assets.signals.risk import AccountState, RiskLimits
@@ -210,3 +215,64 @@ def test_a_flagged_input_blocks_where_the_limits_say_so() -> None:
     row = scenes.ROW | {"quality": "pcr:thin"}
     signal = scenes.signal(3, desk=desk, market=scenes.market(row=row))
     assert held_because(signal) == "data_quality: blocking flags: pcr:thin"
+
+
+# ---------------------------------------------------------------- a champion of several members
+
+
+def voting(agreement: float, *, tie: bool = False) -> ChampionPolicy:
+    """Two members of which one wants a call and the other to hold, or of equal weight a put."""
+    other = scenes.policy(1 if tie else HOLD).probabilities
+    members = {"x": scenes.policy(0).probabilities, "y": other}
+    share = 0.5 if tie else 0.6
+    vote = Ensemble(members, {"x": share, "y": 1 - share}, agreement)
+    return scenes.policy(0, probabilities=vote)
+
+
+def test_an_abstention_is_hold_and_says_what_was_missing() -> None:
+    signal = scenes.signal(policy=voting(0.7))
+    assert (signal.action_name, signal.requested_action, signal.abstained) == ("HOLD", "HOLD", True)
+    assert signal.reasons == ("abstained: members disagree, 0.60 of 0.70 weight wanted BUY_CALL",)
+    assert incidents_of(signal) == ()
+    assert Signal.from_json(signal.to_json()) == signal
+
+
+def test_a_tie_of_the_members_is_named() -> None:
+    signal = scenes.signal(policy=voting(0.0, tie=True))
+    assert signal.reasons == ("abstained: the members' vote ties BUY_CALL with another action",)
+
+
+def test_members_that_agree_enter_and_say_so_like_any_policy() -> None:
+    signal = scenes.signal(policy=voting(0.6))
+    assert (signal.action_name, signal.abstained) == ("BUY_CALL", False)
+    assert signal.reasons == scenes.signal(0).reasons
+
+
+def test_without_a_vote_on_an_entry_nobody_abstained() -> None:
+    assert scenes.signal(0).abstained is None
+    held = scenes.signal(policy=voting(1.0), account=scenes.account(held=True))
+    assert held.abstained is None
+
+
+def test_a_router_hears_the_regime_that_the_signal_saw() -> None:
+    routes = {
+        "high_volatility": scenes.policy(1).probabilities,
+        "neutral": scenes.policy(0).probabilities,
+    }
+    champion = scenes.policy(0, probabilities=Router(routes))
+    for regime, action in (
+        ("high_volatility", "BUY_PUT"),
+        ("strong_uptrend", "BUY_CALL"),
+        (None, "BUY_CALL"),
+    ):
+        signal = scenes.signal(policy=champion, market=scenes.market(regime=regime))
+        assert (signal.action_name, signal.regime) == (action, regime)
+
+
+def test_signals_without_a_vote_keep_the_digest_they_always_had() -> None:
+    plain = scenes.signal(0)
+    body = plain.model_dump(mode="json", exclude={"lake_snapshot", "settings_digest", "abstained"})
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    assert plain.decision_digest() == hashlib.sha256(text.encode()).hexdigest()
+    voted = plain.model_copy(update={"abstained": False})
+    assert voted.decision_digest() != plain.decision_digest()

@@ -113,3 +113,15 @@ def test_empty_statistics_read_as_text() -> None:
     text = render_statistics(signal_statistics([], []))
     assert "settled              : none" in text
     assert "by action            : none" in text
+
+
+def test_abstentions_are_counted_among_the_votes_on_an_entry() -> None:
+    given = [one.model_copy(update={"abstained": said})
+             for one, said in zip(SIGNALS, (True, False, None, True), strict=True)]  # fmt: skip
+    found = signal_statistics(given, [])
+    assert (found.votes, found.abstentions) == (3, 2)
+    assert found.abstain_rate == pytest.approx(2 / 3)
+    assert "votes / abstained    : 3 / 2 (66.7%)" in render_statistics(found)
+    without = signal_statistics(SIGNALS, [])
+    assert without.abstain_rate is None
+    assert "abstained" not in render_statistics(without)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spy_assets.models.ensemble import Mask, Probabilities
 from spy_assets.models.outcomes.records import Outcomes
+from spy_assets.models.policy.asking import Mask, Probabilities
 from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.kernel import Trade
 

@@ -21,6 +21,7 @@ from spy_assets.models.policy.inference import PolicyNet
 from spy_assets.models.policy.train import Progress, Stop, Trading, TrainedPolicy, train_policy
 from spy_assets.models.policy.weights import decode_weights, encode_weights
 from spy_assets.simulator.kernel import Trade
+from spy_assets.simulator.mandate import DAILY_MANDATE, Mandate
 from spy_assets.simulator.market_path import MarketPath
 
 Train = Callable[..., TrainedPolicy]
@@ -101,9 +102,10 @@ def as_net(
     policy: TrainedPolicy,
     activation: str = "tanh",
     contract: ObservationContract = DAILY_15_PROXY_V1,
+    mandate: Mandate = DAILY_MANDATE,
 ) -> PolicyNet:
     """Build the network that will serve, by the same code path as one that is loaded."""
-    data = encode_weights(policy.state_dict, contract, activation=activation)
+    data = encode_weights(policy.state_dict, contract, activation=activation, mandate=mandate)
     return PolicyNet.from_weights(decode_weights(data))
 
 

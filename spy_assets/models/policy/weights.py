@@ -14,8 +14,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +36,11 @@ FORMAT = "spy-policy-npz-1"
 _HEADER = "__header__"
 
 Array = npt.NDArray[Any]
+#: What reading an archive raises whose bytes were cut or changed, or that never was one.
+_UNREADABLE = (
+    ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, MemoryError,
+    OverflowError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError, OSError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +152,44 @@ def encode_weights(
         "policy_hash": policy_hash(tensors),
         "extra": {**(extra or {}), **own},
     }
+    return write_archive(header, tensors)
+
+
+def write_archive(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
+    """Give the bytes of an archive of a header and arrays; equal inputs give equal bytes."""
     text = json.dumps(header, sort_keys=True).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, array in {_HEADER: np.frombuffer(text, np.uint8), **tensors}.items():
+        for name, array in {_HEADER: np.frombuffer(text, np.uint8), **arrays}.items():
             member = io.BytesIO()
             np.lib.format.write_array(member, array, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
     return buffer.getvalue()
+
+
+def read_archive(data: bytes, form: str, name: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Give the header and the arrays that :func:`write_archive` wrote; no objects, so no code.
+
+    Raises
+    ------
+    ModelFileMismatch
+        The bytes are no such archive; the message says that it should be one of format ``form``.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        header = json.loads(arrays.pop(_HEADER).tobytes())
+        return dict(header), arrays
+    except _UNREADABLE as error:
+        raise not_of_format(name, form, error) from error
+
+
+def not_of_format(name: str, form: str, error: Exception) -> ModelFileMismatch:
+    """What is said of bytes that are no file of a format."""
+    return ModelFileMismatch(
+        f"{name} is not a weights file of format {form}: {error}",
+        hint="only files that this program exported can be loaded; export the policy again",
+    )
 
 
 @contextmanager
@@ -203,6 +241,19 @@ def load_weights(
     ContractMismatch
         The policy was trained on another observation; the first difference is named.
     """
+    weights = decode_weights(read_registered(path, expected), str(path))
+    check_contract(weights, contract)
+    return weights
+
+
+def read_registered(path: Path, expected: FileIdentity) -> bytes:
+    """Read a file once, and give its bytes if they are the registered ones.
+
+    Raises
+    ------
+    ModelFileMismatch
+        The file is missing, truncated or altered.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -210,9 +261,7 @@ def load_weights(
             f"{path} cannot be read: {error}", hint="fetch it from the registry again"
         ) from error
     expected.check(data, str(path))
-    weights = decode_weights(data, str(path))
-    check_contract(weights, contract)
-    return weights
+    return data
 
 
 def decode_weights(data: bytes, name: str = "the file") -> PolicyWeights:
@@ -223,10 +272,8 @@ def decode_weights(data: bytes, name: str = "the file") -> PolicyWeights:
     ModelFileMismatch
         The bytes are not a weights file, hold pickled objects, or contradict their own header.
     """
+    header, arrays = read_archive(data, FORMAT, name)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        header = json.loads(arrays.pop(_HEADER).tobytes())
         weights = PolicyWeights(
             tensors=arrays,
             contract=header["contract"],
@@ -236,11 +283,8 @@ def decode_weights(data: bytes, name: str = "the file") -> PolicyWeights:
             extra=header["extra"],
         )
         stated = (header["format"], header["policy_hash"])
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileMismatch(
-            f"{name} is not a weights file of format {FORMAT}: {error}",
-            hint="only files that this program exported can be loaded; export the policy again",
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise not_of_format(name, FORMAT, error) from error
     if stated != (FORMAT, weights.policy_hash):
         raise ModelFileMismatch(
             f"{name} says {stated}, its tensors are {(FORMAT, weights.policy_hash)}",

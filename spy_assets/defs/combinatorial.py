@@ -1,0 +1,209 @@
+"""The combinatorial cross-validation: a partition a split, and the page of all paths.
+
+A split's partition is one choice of tested groups. It trains on the stretches that are left, tests on
+the groups, and writes what came of it: what was killed goes on with the splits that are missing, and
+within a split from its checkpoints. `spy run` leaves both assets alone; `spy plan paths --run` and the
+UI's backfill make them.
+"""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from spy_assets.defs import account, combining, walk_windows
+from spy_assets.defs.describe import (
+    ENV_STEPS,
+    OWNERS,
+    TRAINING_SECONDS,
+    bar_plot,
+    table,
+    table_metadata,
+    write_metadata,
+)
+from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, training
+from spy_assets.defs.partitions import OBSERVES_CHAINS, SPLITS
+from spy_assets.defs.resources import SpyResource
+
+if TYPE_CHECKING:
+    from spy_assets.evaluation.combinatorial import SplitResult
+    from spy_assets.models.policy.config import AgentConfig
+    from spy_assets.settings import Settings
+    from spy_assets.warehouse import Warehouse
+
+GROUP = "evaluation"
+NAME = "combinatorial_paths"
+#: A split reads all years.
+ALL = dg.AllPartitionMapping()
+
+
+class PathsReportConfig(dg.Config):
+    """Which cross-validation the page shows."""
+
+    configuration: str = ""
+    """Hash of its configuration; by default the one whose split was written last."""
+
+
+@dg.asset(
+    key=["evaluation", NAME],
+    deps=[
+        dg.AssetDep(["features", "daily_15"], partition_mapping=ALL),
+        *([dg.AssetDep(["features", "chain"], partition_mapping=ALL)][: int(OBSERVES_CHAINS)]),
+    ],
+    group_name=GROUP,
+    kinds={"pytorch", "ducklake"},
+    owners=OWNERS,
+    tags={"layer": "evaluation"},
+    description="One split of the combinatorial purged cross-validation: every seed trained on the "
+    "sessions left around the tested groups, then walked over each. Goes on from checkpoints.",
+    metadata=table_metadata(combining.RESULTS),
+    partitions_def=SPLITS,
+    backfill_policy=dg.BackfillPolicy.multi_run(1),
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    pool=TRAINING_POOL,
+    code_version="1-chain" if OBSERVES_CHAINS else "1",
+)
+def combinatorial_paths(
+    context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
+) -> dg.MaterializeResult:
+    """Train and test the partition's split; rows of all pieces."""
+    settings, now = spy.settings, spy.utc_now()
+    agent = agent_config(spy, config)
+    with spy.warehouse() as lake:
+        snapshot = lake.snapshot_id()  # reading at it gives back what this saw
+        own, cut = combining.configuration(settings, agent, now), combining.Cut.of(settings, now)
+        started = time.perf_counter()
+        result = _run(context, lake, settings, cut, agent, snapshot, config.memory_limit_mb)
+        seconds = time.perf_counter() - started
+        done = combining.RunSplit(
+            result, own, cut.sessions[-1], settings.source, snapshot, context.run.run_id
+        )
+        written = lake.write_many(done.batches(), ingested_at=now)
+    shutil.rmtree(_checkpoints(settings, context.partition_key), ignore_errors=True)
+    return dg.MaterializeResult(
+        metadata=write_metadata(written[0])
+        | _metadata(result)
+        | {
+            "configuration": own.digest,
+            ENV_STEPS: result.timesteps,
+            TRAINING_SECONDS: round(seconds, 3),
+        }
+    )
+
+
+def _run(
+    context: dg.AssetExecutionContext,
+    lake: "Warehouse",
+    settings: "Settings",
+    cut: combining.Cut,
+    agent: "AgentConfig",
+    snapshot: int,
+    memory_limit_mb: int,
+) -> "SplitResult":
+    """Run the split; one that is stopped, out of memory or short of history fails without a retry."""
+    from spy_assets.errors import ConfigError, DataError
+    from spy_assets.evaluation.combinatorial import run_split
+    from spy_assets.models.policy.train import train_task
+
+    key = context.partition_key
+    try:
+        path = combining.market(lake, settings, cut, snapshot)
+        split = cut.paths.splits[walk_windows.split_number(key)]
+        fitting = cut.agent(agent)
+        with training(context, memory_limit_mb, f"{key} ", train_task) as ways:
+            return run_split(
+                path,
+                split,
+                fitting,
+                trading=account.trading(settings),
+                entry_filter=combining.entry_filter(settings),
+                min_confidence=settings.risk.min_confidence,
+                checkpoint_dir=_checkpoints(settings, key),
+                **ways,
+            )
+    except (ConfigError, DataError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _checkpoints(settings: "Settings", key: str) -> Path:
+    """Where a split's trainings are kept until it has its rows, so that a killed one goes on."""
+    return settings.root / "checkpoints" / NAME / key
+
+
+def _metadata(result: "SplitResult") -> dict[str, Any]:
+    """What the split's page shows: its stretches, and every piece."""
+    import polars as pl
+
+    shown = pl.DataFrame([combining.piece_row(piece) for piece in result.pieces])
+    return {
+        "train_sessions": len(result.split.train),
+        "stretches": len(result.split.stretches),
+        "results": table(
+            shown.select(
+                "strategy", "seed", "path", "test_start", "net_pnl", "sharpe", "max_drawdown", "trades"
+            ),
+            60,
+        ),
+    }  # fmt: skip
+
+
+@dg.asset(
+    key=["evaluation", "combinatorial_report"],
+    deps=[dg.AssetDep(combinatorial_paths, partition_mapping=ALL)],
+    group_name=GROUP,
+    kinds={"python", "html"},
+    owners=OWNERS,
+    tags={"layer": "report"},
+    description="All paths through the sessions: how Sharpe ratio, P&L and drawdown are distributed, "
+    "how many paths end above each baseline, and what selection did: one HTML page without network.",
+    code_version="1",
+)
+def combinatorial_report(spy: SpyResource, config: PathsReportConfig) -> dg.MaterializeResult:
+    """Put the stored pieces of a configuration together into paths, and render their page."""
+    from spy_assets.evaluation.combinatorial_report import render_paths
+    from spy_assets.evaluation.combinatorial_summary import path_figures, summarise_paths
+
+    settings, now, due = spy.settings, spy.utc_now(), len(walk_windows.split_keys(spy.settings))
+    with spy.warehouse() as lake:
+        digest = config.configuration or combining.latest_configuration(lake, settings, now)
+        if digest is None:
+            return dg.MaterializeResult(metadata={"report": "no split has been run yet"})
+        missing = sorted(
+            set(walk_windows.split_keys(settings)) - combining.run_splits(lake, digest)
+        )
+        if missing:
+            told = f"{len(missing)} of {due} splits are missing, the first is {missing[0]}"
+            return dg.MaterializeResult(metadata={"report": told, "configuration": digest})
+        stored = combining.stored_paths(lake, digest)
+        rivals = combining.rival_configurations(lake, digest, stored.parameters, due)
+        others = combining.pieces_of(lake, rivals)
+    summary = summarise_paths(stored.pieces, others)
+    path = combining.report_path(settings, digest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shown = spy.source().display_symbol(settings.symbol)
+    facts = combining.report_facts(stored, shown, now, due)
+    path.write_text(render_paths(facts, summary))
+    path.with_suffix(".json").write_text(json.dumps(summary.to_dict(), sort_keys=True))
+
+    import polars as pl
+
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.path(str(path)),
+            "verdict": summary.verdict,
+            "configuration": digest,
+            "trials": summary.trials,
+            "paths": table(pl.DataFrame([path_figures(one) for one in summary.paths]), 60),
+            "paths_above": bar_plot(
+                list(summary.above),
+                list(summary.above.values()),
+                "Share of paths above the baseline",
+            ),
+        }
+    )
+
+
+ASSETS = [combinatorial_paths, combinatorial_report]
