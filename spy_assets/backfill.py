@@ -132,9 +132,9 @@ def walk_forward(
     """
     own = CLOCKS[clock]
     with plan.open_runner(settings, console) as runner:
-        folds = own.folds(settings, runner.spy.utc_now(), years)
+        folds = () if own is DAILY else own.folds(settings, runner.spy.utc_now(), years)
         plan.history(runner, runner.spy.last_session())
-        if own is not DAILY:
+        if folds:
             _minute_bars(runner, folds)
         report = walk(runner, years=years, which=which, training=training, clock=own)
         return replace(report, final=final_test(runner, training or {})) if final else report

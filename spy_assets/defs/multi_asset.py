@@ -8,6 +8,7 @@ training window only, which ends a purge before the validation window, as for th
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
@@ -21,8 +22,11 @@ from spy_assets.sessions import decision_time
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from spy_assets.evaluation.backtest import BacktestResult, Venue
     from spy_assets.evaluation.multi_asset import SharingVerdict
+    from spy_assets.features.contracts import ObservationContract
     from spy_assets.models.policy.asking import Probabilities
     from spy_assets.models.policy.config import AgentConfig
     from spy_assets.models.policy.multi_symbol import SymbolMarket
@@ -223,34 +227,15 @@ def ppo_multi_asset(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainingRun
 ) -> dg.MaterializeResult:
     """Train on the windows that end with the partition's session, register, judge, and record."""
-    from spy_assets.models.policy.config import require_algorithm
-    from spy_assets.models.policy.multi_symbol import train_and_select_symbols
-    from spy_assets.models.policy.select import as_net
-
     settings, session = spy.settings, date.fromisoformat(context.partition_key)
     spec = TABLES[TABLE]
     with spy.warehouse() as lake, final_failures():
-        own = agent_preset(config, "sample")
-        require_algorithm(own, "ppo", MODEL)
+        own = _ppo_config(config)
         snapshot = lake.snapshot_id()
         windows = symbol_windows(lake, settings, session, snapshot)
-        with training(context, 0, f"{MODEL} ") as ways:
-            selection = train_and_select_symbols(
-                {name: one.market for name, one in windows.items()},
-                own,
-                checkpoint_dir=settings.root / "checkpoints" / MODEL / context.partition_key,
-                progress=ways["progress"],
-                stop=ways["stop"],
-            )
-        alone = {
-            name: select(context, one.settings, f"{MODEL}_{name}", one.cut.training, own)
-            for name, one in windows.items()
-        }
+        selection, alone = _train(context, settings, windows, own)
         contract = next(iter(windows.values())).cut.path.contract
-
-        def asked(chosen: "Selection") -> "Probabilities":
-            return as_net(chosen.chosen.policy, own.activation, contract).probabilities
-
+        asked = partial(_probabilities, activation=own.activation, contract=contract)
         judged = judge(
             windows,
             asked(selection),
@@ -265,24 +250,65 @@ def ppo_multi_asset(
             spec, rows_of(settings, session, judged, logged.version or "spooled", snapshot)
         )
         result = lake.write(spec, rows, ingested_at=spy.utc_now())
-    names = [f"{symbol} {run.name}" for symbol, runs in judged.runs.items() for run in runs]
     return dg.MaterializeResult(
         metadata=training_metadata(selection, record, logged, written)
         | write_metadata(result)
-        | {
-            "verdict": judged.verdict.words,
-            "better": judged.verdict.better,
-            "symbols": ", ".join(windows),
-            "priced_by": PRICED_BY,
-            "net_pnl": bar_plot(names, rows["net_pnl"].to_list(), "Net P&L out of sample, $"),
-            "results": table(
-                rows.select(
-                    "symbol", "strategy", "net_pnl", "sharpe", "trades", "lead", "ci_low", "ci_high"
-                ),
-                20,
-            ),
-        }
+        | _judged_metadata(judged, rows)
     )
+
+
+def _ppo_config(config: TrainingRun) -> "AgentConfig":
+    from spy_assets.models.policy.config import require_algorithm
+
+    own = agent_preset(config, "sample")
+    require_algorithm(own, "ppo", MODEL)
+    return own
+
+
+def _train(
+    context: dg.AssetExecutionContext,
+    settings: "Settings",
+    windows: Mapping[str, SymbolWindows],
+    config: "AgentConfig",
+) -> tuple["Selection", dict[str, "Selection"]]:
+    """Train the one policy, and one of each symbol alone for as long on the same sessions."""
+    from spy_assets.models.policy.multi_symbol import train_and_select_symbols
+
+    with training(context, 0, f"{MODEL} ") as ways:
+        together = train_and_select_symbols(
+            {name: one.market for name, one in windows.items()},
+            config,
+            checkpoint_dir=settings.root / "checkpoints" / MODEL / context.partition_key,
+            progress=ways["progress"],
+            stop=ways["stop"],
+        )
+    alone = {
+        name: select(context, one.settings, f"{MODEL}_{name}", one.cut.training, config)
+        for name, one in windows.items()
+    }
+    return together, alone
+
+
+def _probabilities(
+    selection: "Selection", *, activation: str, contract: "ObservationContract"
+) -> "Probabilities":
+    from spy_assets.models.policy.select import as_net
+
+    return as_net(selection.chosen.policy, activation, contract).probabilities
+
+
+def _judged_metadata(judged: Judged, rows: "pl.DataFrame") -> dict[str, Any]:
+    """What the page shows of the comparison, whatever it says."""
+    names = [f"{symbol} {run.name}" for symbol, runs in judged.runs.items() for run in runs]
+    shown = ("symbol", "strategy", "net_pnl", "sharpe", "trades", "lead", "ci_low", "ci_high")
+    return {
+        "verdict": judged.verdict.words,
+        "better": judged.verdict.better,
+        "symbols": ", ".join(judged.runs),
+        "priced_by": PRICED_BY,
+        "net_pnl": bar_plot(names, rows["net_pnl"].to_list(), "Net P&L out of sample, $"),
+        "results": table(rows.select(shown), 20),
+    }
 
 
 ASSETS = [ppo_multi_asset]

@@ -225,9 +225,9 @@ def ingest_minutes(
 
 
 def _raw_minutes(source: Source, symbol: str, session: date, minutes: int) -> pl.DataFrame:
-    if minutes == 1:
+    if bars_of(minutes) == "minute_bars":
         return source.minute_bars(symbol, session)
-    if minutes == 5 and isinstance(source, HasFiveMinutes):
+    if isinstance(source, HasFiveMinutes):
         return source.five_minute_bars(symbol, session)
     raise NotProvided(
         f"{source.name} has no {minutes}-minute bars of its own",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from spy_assets.errors import CheckFailed, DataError
+from spy_assets.errors import CheckFailed, ConfigError, DataError, NotProvided
 from spy_assets.market.ingest import default_as_of, ingest, ingest_minutes
 from spy_assets.market.schemas import CANONICAL
+from spy_assets.market.sources.files import FilesSource
 from spy_assets.market.sources.sample import SampleSource
+from spy_assets.sessions import session_open
 from spy_assets_tests.market.frames import bar, bars, frame
 
 YEAR = {"start": date(2018, 1, 1), "end": date(2018, 12, 31)}
@@ -82,3 +85,36 @@ def test_a_session_without_bars_is_an_outage() -> None:
 def test_minutes_are_not_kept_by_day() -> None:
     with pytest.raises(DataError, match="use ingest_minutes"):
         ingest(SampleSource(), "minute_bars", keys=["SPY"], **YEAR)
+
+
+def test_five_minutes_are_a_data_set_of_their_own(tmp_path: Path) -> None:
+    """A half day of 42 bars: one is missing, one begins off the grid."""
+    session = date(2018, 11, 23)
+    opened = session_open(session)
+    starts = [opened + timedelta(minutes=5 * n) for n in range(41)] + [
+        opened + timedelta(minutes=7)
+    ]
+    prices = {name: [260.0] * 42 for name in ("open", "high", "low", "close", "volume")}
+    stamps = pl.Series("ts", starts, pl.Datetime("us", "UTC"))
+    for path, rows in (
+        ("daily", pl.DataFrame({"date": [session]})),
+        ("5min/SPY", pl.DataFrame({"ts": stamps, **prices})),
+    ):
+        folder = tmp_path / "bars" / path
+        folder.mkdir(parents=True)
+        rows.write_parquet(folder / ("SPY.parquet" if path == "daily" else "a.parquet"))
+    source = FilesSource(tmp_path)
+    assert source.span("minute_bars_5") == (session, session)
+    got = ingest_minutes(source, "SPY", session, minutes=5)
+    assert (got.dataset, got.frame.height) == ("minute_bars_5", 41)
+    assert got.frame["available_at"][0] == opened + timedelta(minutes=5)
+    assert got.quarantined.select("dataset", "reason").row(0) == ("minute_bars_5", "off_grid")
+    assert got.coverage.select("dataset", "due", "present").row(0) == ("minute_bars_5", 42, 41)
+
+
+def test_a_source_without_five_minutes_says_how_they_are_made() -> None:
+    with pytest.raises(NotProvided, match="sample has no 5-minute bars of its own") as caught:
+        ingest_minutes(SampleSource(), "SPY", date(2018, 2, 1), minutes=5)
+    assert "put together from market.minute_bars" in str(caught.value.hint)
+    with pytest.raises(ConfigError, match="no data set of 15-minute bars"):
+        ingest_minutes(SampleSource(), "SPY", date(2018, 2, 1), minutes=15)
