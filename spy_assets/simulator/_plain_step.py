@@ -2,7 +2,8 @@
 
 With one position at most, nearly all steps are of four kinds: an account without a position holds or
 enters, one with a position holds or closes it. Each kind is a loop of its own here, so that the
-processor meets no branch that it cannot foresee, and each number is read once. Whatever else may
+processor meets no branch that it cannot foresee, and each number is read once. What a step can be is
+kept from the step before (``ready``), so that one byte and the action say the kind. Whatever else may
 happen (an expiry, an order that waits for a price, the last session, one without an observation, an
 invalid action) is left to :func:`~spy_assets.simulator._batch_kernel.step_listed`: the same bits.
 """
@@ -41,6 +42,20 @@ ENTERING: Final = 2
 HOLDING: Final = 3
 CLOSING: Final = 4
 KINDS: Final = 5
+#: What an account's next step can be: LEFT whatever the action, FLAT without a position, one that is
+#: open, one that is being closed.
+OPEN: Final = 2
+BEING_CLOSED: Final = 3
+#: The kind of a step by what it can be, three numbers each: of an entry, of HOLD, of CLOSE.
+_KIND_OF: Final = np.array(
+    [
+        *(LEFT, LEFT, LEFT),
+        *(ENTERING, FLAT, LEFT),
+        *(LEFT, HOLDING, CLOSING),
+        *(LEFT, CLOSING, CLOSING),
+    ],
+    dtype=np.uint8,
+)
 #: Behind a session's observation: most that an entry may require, dollars, and whether it is complete.
 REQUIRED, COMPLETE = -2, -1
 SESSION_EXTRAS: Final = 2
@@ -50,7 +65,7 @@ PORTFOLIO_DIMS: Final = 5
 _ALL: Final = 0x01010101
 _ALL_BUT_CLOSE: Final = 0x00010101
 _HOLD_AND_CLOSE: Final = 0x01010000
-#: By how many entries their units are asked for ahead of their use.
+#: By how many accounts memory is asked for ahead of its use.
 _AHEAD: Final = 8
 
 #: An index that is not negative: numba need not ask whether it counts from the end.
@@ -75,11 +90,8 @@ def _leave(lists: Array, counts: Array, i: int) -> None:
 
 
 @inlined
-def _list_kinds(
-    actions: Array, accounts: Records, slots: Records, values: Array, layout: Array,
-    sessions: Array, columns: int, lists: Array, counts: Array,
-) -> bool:  # fmt: skip
-    """List the accounts by kind, ask for what they will look up; whether an action does not exist.
+def _list_kinds(actions: Array, ready: Array, columns: int, lists: Array, counts: Array) -> bool:
+    """List the accounts by kind; whether an action does not exist.
 
     No branch depends on an account: half of such branches would be foreseen wrongly.
     """
@@ -87,24 +99,58 @@ def _list_kinds(
     impossible = False
     for i in range(actions.shape[0]):
         action = whole(actions[i])
-        account, slot = accounts[i], slots[i, 0]
-        t, last, held = whole(account.index), whole(account.last), account.positions > 0
-        column, decision = whole(slot.column), whole(slot.decision)
-        closing, settle = whole(slot.closing), whole(slot.settle_age)
-        d = decision if held else t
-        k = column if held else max(0, min(action, columns - 1))
-        age = t + 1 - d
-        prefetch(sessions, (t + 1) * sessions.shape[1])
-        prefetch(values, (layout[at(k), 0] + d * layout[at(k), 1] + age - 1) * values.shape[1])
-        closes = whole((action > columns) | (closing != NOT_CLOSING))
-        flat = ENTERING * whole(action < columns) + FLAT * whole(action == columns)
-        of_held = (HOLDING + closes) * whole((action >= columns) & (age < settle))
-        kind = (of_held if held else flat) * whole(t + 1 < last)
+        number = 3 * whole(ready[i]) + whole(action >= columns) + whole(action > columns)
+        kind = _KIND_OF[at(number)]
         place = counts[at(kind)]
         lists[at(kind), at(place)] = i
         counts[at(kind)] = place + 1
         impossible |= (action < 0) | (action > columns + 1)
     return impossible
+
+
+@inlined
+def _tell_flat(account: Record, i: int, t: int, ready: Array) -> None:
+    """Keep that an account without a position is at session ``t``; at its last one nothing is plain."""
+    ready[at(i)] = np.uint8(t + 1 < account.last)
+
+
+@inlined
+def _tell_held(
+    account: Record, slot: Record, i: int, t: int, row: int, ready: Array, rows: Array
+) -> None:
+    """Keep that an account with a position is at session ``t``, and ``row`` of its value there."""
+    plain = whole(t + 1 < account.last) * whole(t + 1 - slot.decision < slot.settle_age)
+    ready[at(i)] = np.uint8(plain * (OPEN + whole(slot.closing != NOT_CLOSING)))
+    rows[at(i)] = row + 1
+
+
+@inlined
+def _tell(account: Record, slot: Record, i: int, layout: Array, ready: Array, rows: Array) -> None:
+    """Keep what the next step of an account can be, and which value it looks up then."""
+    t, d = whole(account.index), whole(slot.decision)
+    if account.positions == 0:
+        _tell_flat(account, i, t, ready)
+        return
+    k = at(slot.column)
+    row = layout[k, 0] + d * layout[k, 1] + t - d - 1
+    _tell_held(account, slot, i, t, row, ready, rows)
+
+
+@kernel
+def tell_all(accounts: Records, slots: Records, layout: Array, ready: Array, rows: Array) -> None:
+    """Find what the next step of each account can be, after it was put somewhere."""
+    for i in range(accounts.shape[0]):
+        _tell(accounts[i], slots[i, 0], i, layout, ready, rows)
+
+
+@inlined
+def _ask_ahead(
+    kind: int, j: int, accounts: Records, sessions: Array, lists: Array, counts: Array
+) -> int:
+    """Ask for the session that an account further down the list walks to; gives the account."""
+    ahead = at(lists[at(kind), min(j + _AHEAD, counts[kind] - 1)])
+    prefetch(sessions, (accounts[ahead].index + 1) * sessions.shape[1])
+    return ahead
 
 
 @inlined
@@ -223,22 +269,15 @@ def _close(
 
 
 @inlined
-def _value_row(slot: Record, layout: Array, t: int) -> int:
-    """Row of the table of values of a position at session ``t``."""
-    d, k = whole(slot.decision), at(slot.column)
-    row: int = layout[k, 0] + d * layout[k, 1] + t - d - 1
-    return row
-
-
-@inlined
 def _step_flat(
     accounts: Records, settings: Records, sessions: Array, requirement: Array, observations: Array,
-    masks: Array, rewards: Array, dones: Array, lists: Array, counts: Array,
+    masks: Array, rewards: Array, dones: Array, ready: Array, lists: Array, counts: Array,
 ) -> None:  # fmt: skip
     """Accounts without a position that stay so."""
     complete = at(sessions.shape[1] + COMPLETE)
     for j in range(counts[FLAT]):
         i = whole(lists[FLAT, j])
+        _ask_ahead(FLAT, j, accounts, sessions, lists, counts)
         account = accounts[at(i)]
         t = account.index + 1
         if sessions[at(t), complete] == 0.0:
@@ -246,6 +285,7 @@ def _step_flat(
             continue
         value, free = account.value, account.cash - account.margin
         _walk_on(account, settings[0], i, t, value, rewards, dones)
+        _tell_flat(account, i, t, ready)
         _show_flat(
             value, free, settings[0], i, t, sessions, requirement, observations, masks
         )  # fmt: skip
@@ -255,13 +295,19 @@ def _step_flat(
 def _step_entering(
     actions: Array, accounts: Records, slots: Records, settings: Records, values: Array,
     layout: Array, table: Records, sessions: Array, requirement: Array, codes: Array,
-    observations: Array, masks: Array, rewards: Array, dones: Array, lists: Array, counts: Array,
+    observations: Array, masks: Array, rewards: Array, dones: Array, ready: Array, rows: Array,
+    lists: Array, counts: Array,
 ) -> None:  # fmt: skip
     """Accounts that open their position."""
     complete, n, columns = at(sessions.shape[1] + COMPLETE), counts[ENTERING], requirement.shape[1]
     for j in range(n):
-        i, ahead = whole(lists[ENTERING, j]), at(lists[ENTERING, min(j + _AHEAD, n - 1)])
-        prefetch(table, accounts[ahead].index * columns + actions[ahead])
+        i, ahead = (
+            whole(lists[ENTERING, j]),
+            _ask_ahead(ENTERING, j, accounts, sessions, lists, counts),
+        )
+        next_, entry = accounts[ahead].index, at(actions[ahead])
+        prefetch(table, next_ * columns + actions[ahead])
+        prefetch(values, (layout[entry, 0] + next_ * layout[entry, 1]) * values.shape[1])
         account, slot, k = accounts[at(i)], slots[at(i), 0], actions[at(i)]
         d, t = account.index, account.index + 1
         row = layout[at(k), 0] + d * layout[at(k), 1]
@@ -277,6 +323,7 @@ def _step_entering(
         cash = account.cash
         value = cash + slot.quantity * values[at(row), 0]
         _walk_on(account, settings[0], i, t, value, rewards, dones)
+        _tell_held(account, slot, i, t, row, ready, rows)
         _show_held(
             value, cash, slot, settings[0], i, t, sessions, codes, observations, masks
         )  # fmt: skip
@@ -284,23 +331,27 @@ def _step_entering(
 
 @inlined
 def _step_holding(
-    accounts: Records, slots: Records, settings: Records, values: Array, layout: Array,
+    accounts: Records, slots: Records, settings: Records, values: Array,
     sessions: Array, codes: Array, observations: Array, masks: Array, rewards: Array,
-    dones: Array, lists: Array, counts: Array,
+    dones: Array, ready: Array, rows: Array, lists: Array, counts: Array,
 ) -> None:  # fmt: skip
     """Accounts that keep their position."""
     complete = at(sessions.shape[1] + COMPLETE)
     for j in range(counts[HOLDING]):
         i = whole(lists[HOLDING, j])
+        ahead = _ask_ahead(HOLDING, j, accounts, sessions, lists, counts)
+        prefetch(values, rows[ahead] * values.shape[1])
         account, slot = accounts[at(i)], slots[at(i), 0]
         t = account.index + 1
         if sessions[at(t), complete] == 0.0:
             _leave(lists, counts, i)
             continue
         cash = account.cash
-        value = cash + slot.quantity * values[at(_value_row(slot, layout, t)), 0]
+        row = rows[at(i)]
+        value = cash + slot.quantity * values[at(row), 0]
         ask_rules(slot, t - slot.decision)
         _walk_on(account, settings[0], i, t, value, rewards, dones)
+        _tell_held(account, slot, i, t, row, ready, rows)
         _show_held(
             value, cash, slot, settings[0], i, t, sessions, codes, observations, masks
         )  # fmt: skip
@@ -308,23 +359,26 @@ def _step_holding(
 
 @inlined
 def _step_closing(
-    accounts: Records, slots: Records, settings: Records, values: Array, layout: Array,
+    accounts: Records, slots: Records, settings: Records, values: Array,
     sessions: Array, requirement: Array, observations: Array, masks: Array, rewards: Array,
-    dones: Array, lists: Array, counts: Array, log: Records, logged: int,
+    dones: Array, ready: Array, rows: Array, lists: Array, counts: Array, log: Records, logged: int,
 ) -> int:  # fmt: skip
     """Accounts whose position an action, a rule or an assignment closes; gives the trades in the log."""
     complete = at(sessions.shape[1] + COMPLETE)
     for j in range(counts[CLOSING]):
         i = whole(lists[CLOSING, j])
+        ahead = _ask_ahead(CLOSING, j, accounts, sessions, lists, counts)
+        prefetch(values, rows[ahead] * values.shape[1])
         account, slot = accounts[at(i)], slots[at(i), 0]
         t = account.index + 1
-        proceeds = values[at(_value_row(slot, layout, t)), 1]
+        proceeds = values[at(rows[at(i)]), 1]
         if sessions[at(t), complete] == 0.0 or np.isnan(proceeds):
             _leave(lists, counts, i)
             continue
         logged = _close(account, slot, i, t, proceeds, log, logged)
         cash = account.cash
         _walk_on(account, settings[0], i, t, cash, rewards, dones)
+        _tell_flat(account, i, t, ready)
         _show_flat(
             cash, cash, settings[0], i, t, sessions, requirement, observations, masks
         )  # fmt: skip
@@ -345,14 +399,14 @@ def step_accounts(
     settings: Records, values: Array, layout: Array, table: Records, sessions: Array,
     market: Array, valid: Array, requirement: Array, codes: Array, episodes: Array, groups: Array,
     observations: Array, masks: Array, rewards: Array, dones: Array, terminal: Array,
-    finished: Array, lists: Array, counts: Array,
+    finished: Array, ready: Array, rows: Array, lists: Array, counts: Array,
 ) -> int:  # fmt: skip
     """One decision of every account, and the way to its next one.
 
     Masks must be those of the decisions' closes. ``sessions`` are rows of the market's observation
-    with ``SESSION_EXTRAS``; ``lists`` and ``counts`` are room for one row a kind. Gives the number of
-    trades in the log, or a negative number -1 - i if the action of account i does not exist;
-    nothing has moved then.
+    with ``SESSION_EXTRAS``; ``ready`` and ``rows`` are those of :func:`tell_all` and kept up to date;
+    ``lists`` and ``counts`` are room for one row a kind. Gives the number of trades in the log, or a
+    negative number -1 - i if the action of account i does not exist; nothing has moved then.
     """
     columns = requirement.shape[1]
     if slots.shape[1] > 1:
@@ -360,25 +414,30 @@ def step_accounts(
         if impossible >= 0:
             return -1 - impossible
         _leave_all(actions.shape[0], lists, counts)
-    elif _list_kinds(actions, accounts, slots, values, layout, sessions, columns, lists, counts):
+    elif _list_kinds(actions, ready, columns, lists, counts):
         return -1 - _impossible(actions, columns + 2)
     _step_flat(
-        accounts, settings, sessions, requirement, observations, masks, rewards, dones, lists, counts
+        accounts, settings, sessions, requirement, observations, masks, rewards, dones, ready,
+        lists, counts,
     )  # fmt: skip
     _step_entering(
         actions, accounts, slots, settings, values, layout, table, sessions, requirement, codes,
-        observations, masks, rewards, dones, lists, counts,
+        observations, masks, rewards, dones, ready, rows, lists, counts,
     )  # fmt: skip
     _step_holding(
-        accounts, slots, settings, values, layout, sessions, codes, observations, masks, rewards,
-        dones, lists, counts,
+        accounts, slots, settings, values, sessions, codes, observations, masks, rewards,
+        dones, ready, rows, lists, counts,
     )  # fmt: skip
     logged = _step_closing(
-        accounts, slots, settings, values, layout, sessions, requirement, observations, masks,
-        rewards, dones, lists, counts, log, logged,
+        accounts, slots, settings, values, sessions, requirement, observations, masks,
+        rewards, dones, ready, rows, lists, counts, log, logged,
     )  # fmt: skip
-    return step_listed(
+    logged = step_listed(
         actions, accounts, slots, settings, values, layout, table, market, valid, requirement,
         codes, episodes, groups, observations, masks, rewards, dones, terminal, finished, log,
         logged, lists[LEFT, : counts[LEFT]],
     )  # fmt: skip
+    for j in range(counts[LEFT]):
+        i = whole(lists[LEFT, j])
+        _tell(accounts[at(i)], slots[at(i), 0], i, layout, ready, rows)
+    return logged

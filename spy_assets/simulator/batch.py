@@ -181,12 +181,14 @@ class BatchedAccounts:
         self._lists = np.zeros((plain.KINDS, self.n), dtype=np.uint32)
         self._counts = np.zeros(plain.KINDS, dtype=np.int64)
         rows = _session_rows(self._seen, self._requirement, self._valid, plain.SESSION_EXTRAS)
-        self._step = plain.step_accounts
+        #: What each account's next step can be, and the value that it looks up then.
+        self._next = np.zeros(self.n, dtype=np.uint8), np.zeros(self.n, dtype=np.int64)
+        self._step, self._tell_all = plain.step_accounts, plain.tell_all
         self._arrays = (
             self._accounts, self._slots, self._settings, self._values, self._layout, self._units,
             rows, self._seen, self._valid, self._requirement, self._codes, *self._episodes,
             self.observations, self.masks, self.rewards, self.dones, self.terminal, self.finished,
-            self._lists, self._counts,
+            *self._next, self._lists, self._counts,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- what can be seen
@@ -291,6 +293,7 @@ class BatchedAccounts:
             self._accounts, self._slots, self._settings, self._seen, self._valid,
             self._requirement, self._codes, self.observations, self.masks,
         )  # fmt: skip
+        self._tell_all(self._accounts, self._slots, self._layout, *self._next)
 
     def step(self, actions: Actions) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Decide for every account and walk to its next decision; gives :attr:`rewards`, :attr:`dones`.
@@ -354,6 +357,7 @@ class BatchedAccounts:
                     f"expected {own.shape} and {own.dtype}"
                 )
             own[...] = given
+        self._tell_all(self._accounts, self._slots, self._layout, *self._next)
 
 
 def _laid_out(
