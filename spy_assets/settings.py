@@ -109,13 +109,13 @@ class TrainSettings(_Group):
     preset: Literal["sample", "quick", "full", "seed", "fast", "a2c", "dqn"] = Field(
         "sample", description="training preset"
     )
+    timesteps: int | None = Field(None, ge=1, description="overrides the preset's timesteps")
+    seeds: int | None = Field(None, ge=1, le=50, description="overrides the preset's seed count")
     actions: ActionsName = Field(
         "daily_7",
         description="what the policy may open: daily_7, defined_risk (every structure with a bounded "
         "loss), all_structures (uncovered ones too); with _by_dte in three ranges of days to expiry",
     )
-    timesteps: int | None = Field(None, ge=1, description="overrides the preset's timesteps")
-    seeds: int | None = Field(None, ge=1, le=50, description="overrides the preset's seed count")
     holdout_sessions: int = Field(60, ge=1, description="last sessions kept out of training")
     validation_sessions: int = Field(63, ge=10, description="window of the promotion gate")
     purge_sessions: int = Field(

@@ -165,13 +165,6 @@ def bounds_of_years(keys: list[str]) -> tuple[date, date]:
     return date(int(min(keys)), 1, 1), date(int(max(keys)), 12, 31)
 
 
-def trained_for(settings: Settings) -> str:
-    """What is told apart in the code version of a model: another observation or mandate is another."""
-    own = (settings.train.actions, settings.risk.max_positions)
-    chain = "-chain" if get_contract(settings.observation).needs_chain else ""
-    return chain + ("" if own == ("daily_7", 1) else f"-{own[0]}-{own[1]}")
-
-
 #: Reading the settings also closes the days of SPY_CALENDAR_OVERRIDES, which then have no partition.
 _SETTINGS = load_settings()
 require_past(_SETTINGS, clock.utc_now())  # else a daemon would have no partition, and say nothing
@@ -179,8 +172,6 @@ HISTORICAL = _SETTINGS.historical
 CHAIN_SOURCE = _SETTINGS.chain_source
 #: Whether models are trained on, and signals made from, option chains.
 OBSERVES_CHAINS = get_contract(_SETTINGS.observation).needs_chain
-#: Belongs to the code version of everything that is trained.
-TRAINED_FOR = trained_for(_SETTINGS)
 
 YEARS = year_partitions(_SETTINGS)
 SESSIONS = session_partitions(_SETTINGS)
@@ -188,3 +179,10 @@ CHAINS = chain_partitions(_SETTINGS)
 #: What models and signals are of.
 SYMBOL = _SETTINGS.symbol
 WINDOWS = window_partitions(_SETTINGS, clock.utc_now())
+
+
+def trained_version(base: str, settings: Settings = _SETTINGS) -> str:
+    """Code version of what is trained: another observation or mandate is another model."""
+    own = (settings.train.actions, settings.risk.max_positions)
+    chain = "-chain" if get_contract(settings.observation).needs_chain else ""
+    return base + chain + ("" if own == ("daily_7", 1) else f"-{own[0]}-{own[1]}")

@@ -24,7 +24,7 @@ from spy_assets.defs.describe import (
     write_metadata,
 )
 from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, pace, training
-from spy_assets.defs.partitions import OBSERVES_CHAINS, TRAINED_FOR, WINDOWS
+from spy_assets.defs.partitions import OBSERVES_CHAINS, WINDOWS, trained_version
 from spy_assets.defs.resources import SpyResource
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ReportConfig(dg.Config):
     backfill_policy=dg.BackfillPolicy.multi_run(1),
     retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
     pool=TRAINING_POOL,
-    code_version=f"1{TRAINED_FOR}",
+    code_version=trained_version("1"),
 )
 def walk_forward(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
@@ -93,7 +93,7 @@ def walk_forward(
     "folds walked is trained before it and tested on it. A second configuration is refused.",
     metadata=table_metadata(walking.RESULTS),
     pool=TRAINING_POOL,
-    code_version=f"1{TRAINED_FOR}",
+    code_version=trained_version("1"),
 )
 def final_test(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig

@@ -137,8 +137,8 @@ class Ensemble:
         weight = np.array([self.weights[name] for name in self.members])
         mixed = np.asarray(weight @ said, dtype=np.float64)
         mixed /= mixed.sum()
-        hold, close = len(allowed) - 2, len(allowed) - 1  # the last two of any action map
         best = np.flatnonzero(allowed & (mixed >= mixed[allowed].max() - _TIE))
+        hold, close = len(allowed) - 2, len(allowed) - 1  # under any action map
         proposed, tied = int(close if close in best else best[0]), len(best) > 1
         wanted = np.argmax(np.where(allowed, said, -1.0), axis=1)
         agreement = float(weight[wanted == proposed].sum())

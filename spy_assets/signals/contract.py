@@ -15,15 +15,15 @@ stands in ``probabilities`` too. How good either is is measured on settled outco
 (``signals.statistics``: Brier score and calibration error). An entry that a risk rule blocks becomes
 HOLD and keeps ``requested_action`` and ``confidence``.
 
-``settings_digest`` names the limits, costs, clock and capital of the desk that decided; a replay under
-others is another question, not another answer.
-
 ``CLOSE`` closes all open positions. Of one the signal shows legs and ``size`` as they were opened; of
 several it shows the legs of all, oldest position first, each with all its contracts in ``ratio``, and
 ``size`` 1. An entry without a ``max_loss`` has none: it sells an uncovered option.
 
 ``mandate`` is the action map and the number of positions of the account that decided
 (:mod:`spy_assets.simulator.mandate`), by which the number ``action`` is read; without it ``daily_7/1``.
+
+``settings_digest`` names the limits, costs, clock and capital of the desk that decided; a replay under
+others is another question, not another answer.
 
 The id is a hash of symbol, ``as_of``, model version and contract versions, so a replay is the same
 signal. ``decision_digest`` says whether two signals with one id also decided the same.
@@ -215,7 +215,7 @@ class Signal(_Frozen):
         return cls.model_validate_json(text)
 
     def decision_digest(self) -> str:
-        """SHA-256 of everything but snapshot and settings: equal digests, the same decision."""
+        """SHA-256 of everything but the circumstances: equal digests, the same decision."""
         body = self.model_dump(mode="json", exclude=set(_CIRCUMSTANCES))
         return hashlib.sha256(_dumps(body).encode()).hexdigest()
 

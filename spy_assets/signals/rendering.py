@@ -129,6 +129,20 @@ def render_statistics(statistics: SignalStatistics) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _results(results: Results) -> tuple[tuple[str, str], ...]:
+    """What trades earned at one kind of quotes, under its name."""
+    return (
+        ("filled at", f"{results.quotes} quotes"),
+        ("settled / profitable", f"{results.settled} / {results.profitable}"),
+        ("hit rate", _interval(results.hit_rate)),
+        ("P&L total / average", f"{_signed(results.total_pnl)} / {_signed(results.average_pnl)}"),
+        (
+            "Brier / calibration",
+            f"{_number(results.brier, 3)} / {_number(results.calibration_error, 3)}",
+        ),
+    )
+
+
 def net_premium(legs: Sequence[SignalLeg]) -> float:
     """Give what the legs cost at their quotes, dollars a share: asks paid less bids received."""
     signed = (leg.ratio * (leg.ask if leg.side == "buy" else -leg.bid) for leg in legs)
@@ -327,20 +341,6 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _pass_rates(statistics: SignalStatistics) -> str:
     asked = [rate for rate in statistics.pass_rates if rate.asked]
     return ", ".join(f"{rate.rule} {rate.passed}/{rate.asked}" for rate in asked) or "none asked"
-
-
-def _results(results: Results) -> tuple[tuple[str, str], ...]:
-    """What trades earned at one kind of quotes, under its name."""
-    return (
-        ("filled at", f"{results.quotes} quotes"),
-        ("settled / profitable", f"{results.settled} / {results.profitable}"),
-        ("hit rate", _interval(results.hit_rate)),
-        ("P&L total / average", f"{_signed(results.total_pnl)} / {_signed(results.average_pnl)}"),
-        (
-            "Brier / calibration",
-            f"{_number(results.brier, 3)} / {_number(results.calibration_error, 3)}",
-        ),
-    )
 
 
 def _cell(text: str) -> str:

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from spy_assets.defs import account, agent_training, deciding, judging
-from spy_assets.defs.partitions import trained_for
+from spy_assets.defs.partitions import trained_version
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import ContractMismatch, DataError, ModelFileMismatch
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
@@ -177,10 +177,10 @@ def test_the_settings_reach_every_account_from_one_place(tmp_path: Path) -> None
         account.trading(settings).simulation == account.paper_setup(settings).config == own.config
     )
     assert account.cost_label(settings) == "rltrade, spread model"
-    assert trained_for(settings) == f"-defined_risk-{MOST}"
+    assert trained_version("3", settings) == f"3-defined_risk-{MOST}"
     daily = account.desk(plain)
     assert daily.config == DailyConfig(sizing=RiskSizing(daily.limits), root="SPY")
-    assert (account.cost_label(plain), trained_for(plain)) == ("rltrade", "")
+    assert (account.cost_label(plain), trained_version("3", plain)) == ("rltrade", "3")
 
 
 # ---------------------------------------------------------------- judging by mandate
