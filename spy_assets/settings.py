@@ -231,6 +231,10 @@ class RiskSettings(_Group):
     allow_naked: bool = Field(
         False, description="allow uncovered short options, which set Reg-T margin aside"
     )
+    short_puts: Literal["cash_secured", "reg_t"] = Field(
+        "cash_secured",
+        description="what an uncovered short put sets aside: its strike in cash, or Reg-T margin",
+    )
     max_drawdown: float = Field(0.10, gt=0, le=1, description="drawdown that halts trading")
     min_confidence: float = Field(0.0, ge=0, le=1, description="least confidence of an entry")
     max_staleness_sessions: int = Field(1, ge=0, description="age of data that still may be used")

@@ -79,6 +79,7 @@ def desk(settings: Settings) -> Desk:
         allow_naked=risk.allow_naked,
         max_positions=risk.max_positions,
         spreads=SPY_SPREADS if settings.spreads == "model" else None,
+        short_puts=risk.short_puts,
     )
     return Desk(
         limits=limits,

@@ -223,5 +223,7 @@ def _requirement(
         price = quote.ask + slip if leg.side > 0 else max(0.0, quote.bid - slip)
         outlay += leg.quantity * price * MULTIPLIER
         outlay += costs.fees(leg.ratio, leg.side, price, MULTIPLIER)
-    mids = [Quote(quote.mid) for quote in quoted]
-    return outlay + margin_required(legs, mids, spot, allow_naked=pricing.config.allow_naked)
+    mids, config = [Quote(quote.mid) for quote in quoted], pricing.config
+    return outlay + margin_required(
+        legs, mids, spot, allow_naked=config.allow_naked, short_puts=config.short_puts
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
@@ -31,7 +31,7 @@ from spy_assets.options.surface import QuoteKind, VixSurface
 from spy_assets.sessions import session_close, session_open
 from spy_assets.simulator.actions import DAILY_7, ActionMap, DteBucket
 from spy_assets.simulator.costs import PRESETS, CostModel
-from spy_assets.simulator.kernel import Moment, Quote
+from spy_assets.simulator.kernel import Moment, Quote, ShortPuts
 from spy_assets.simulator.mandate import Mandate
 from spy_assets.simulator.market_path import MarketPath
 from spy_assets.simulator.trading_time import TradingTime
@@ -133,6 +133,9 @@ class DailyConfig:
     spreads
         A model of the spread that takes the place of the cost model's constant; None keeps the
         constant. Quotes made with it are labelled ``spread_model``.
+    short_puts
+        What an uncovered short put sets aside; see
+        :func:`~spy_assets.simulator.kernel.margin_required`.
     reward_scale
         Reward of a gain as large as the initial capital; 100 makes rewards percent of it.
     invalid_action_penalty
@@ -154,6 +157,18 @@ class DailyConfig:
     allow_naked: bool = False
     max_positions: int = 1
     spreads: SpreadModel | None = None
+    short_puts: ShortPuts = "cash_secured"
+
+    def __repr__(self) -> str:
+        """All fields, as digests of accounts take them; what came later only where it is used."""
+        later = {"short_puts": "cash_secured"}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        told = [
+            f"{name}={value!r}"
+            for name, value in values.items()
+            if name not in later or value != later[name]
+        ]
+        return f"DailyConfig({', '.join(told)})"
 
     def __post_init__(self) -> None:
         if self.fill not in ("next_open", "next_close"):
@@ -162,6 +177,10 @@ class DailyConfig:
             raise ConfigError(f"reward_scale {self.reward_scale} is not a positive number")
         if self.invalid_action_penalty < 0.0:
             raise ConfigError(f"invalid_action_penalty {self.invalid_action_penalty} is negative")
+        if self.short_puts not in ("cash_secured", "reg_t"):
+            raise ConfigError(
+                f"short_puts {self.short_puts!r}", hint="use 'cash_secured' or 'reg_t'"
+            )
         if self.max_positions < 1:
             raise ConfigError(f"max_positions {self.max_positions} allows no position at all")
         if self.actions.naked and not self.allow_naked:
@@ -428,5 +447,5 @@ class PathBook:
             half = np.full(mids.shape, np.nan)
             half[:, known] = config.half_spread(mids[:, known], vega, t, inner, s, at_open=False)
         entry = legs.filled(mids, self.costs, 1, half)
-        needed = entry.value + entry.fees + legs.margin(mids, path.close)
+        needed = entry.value + entry.fees + legs.margin(mids, path.close, config.short_puts)
         return np.where(legs.tradable, needed, np.nan)

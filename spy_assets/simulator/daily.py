@@ -410,6 +410,7 @@ class DailySimulator:
                 moment=moment,
                 decision_session=self.path.sessions[order.decision_index],
                 allow_naked=self.config.allow_naked,
+                short_puts=self.config.short_puts,
             )
         except OrderRejected:
             # The price moved between decision and fill; the account is untouched.

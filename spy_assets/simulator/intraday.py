@@ -42,8 +42,6 @@ from spy_assets.simulator.intraday_book import (
     BID_ASK_COSTS,
     IntradayBook,
     IntradayConfig,
-    is_uncovered,
-    reg_t_margin,
 )
 from spy_assets.simulator.intraday_path import IntradayPath
 from spy_assets.simulator.kernel import (
@@ -57,6 +55,7 @@ from spy_assets.simulator.kernel import (
     close_assigned,
     close_position,
     early_assignment,
+    is_uncovered,
     margin_required,
     mark,
     open_structure,
@@ -333,8 +332,9 @@ class IntradaySimulator:
 
     def _open(self, order: Order, quotes: Sequence[Quote], decided: date) -> Position:
         moment = self.book.moment(self.bar, True)
-        naked = is_uncovered(order.legs)
-        margin = (reg_t_margin if naked else margin_required)(order.legs, quotes, moment.spot)
+        margin = margin_required(
+            order.legs, quotes, moment.spot, allow_naked=True, short_puts="reg_t"
+        )
         return open_structure(
             self.account,
             order.structure,

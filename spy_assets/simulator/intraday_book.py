@@ -15,7 +15,6 @@ from typing import Final, Literal
 from spy_assets.errors import ConfigError
 from spy_assets.options.black_scholes import delta, greeks, price_scalar
 from spy_assets.options.contracts import (
-    MULTIPLIER,
     STRIKE_STEP,
     OptionContract,
     Right,
@@ -27,7 +26,7 @@ from spy_assets.options.structures import DEFAULT_WIDTH, Leg, legs_for
 from spy_assets.options.surface import VixSurface
 from spy_assets.simulator.costs import CostModel
 from spy_assets.simulator.intraday_path import IntradayPath
-from spy_assets.simulator.kernel import NAKED_FLOOR, NAKED_RATE, Moment, Quote
+from spy_assets.simulator.kernel import Moment, Quote
 from spy_assets.simulator.session_filter import OPEN_ALL_DAY, SessionFilter
 
 CloseOut = Literal["settle", "trade"]
@@ -53,7 +52,8 @@ class IntradayConfig:
     filter
         When nothing is opened.
     allow_naked
-        Whether short options may be uncovered. They then need Reg-T margin (:func:`reg_t_margin`).
+        Whether short options may be uncovered. They then need Reg-T margin, puts too: the short-premium
+        plans are those of a margin account.
     surface, spreads
         What prices the legs, and how wide they are quoted.
     dividend_yield
@@ -84,31 +84,6 @@ def expiry_for(session: date, dte: int) -> date:
     That an option expires on every session is true of SPY since November 2022 and assumed before.
     """
     return session if dte == 0 else nearest_expiry(session, dte, min_sessions=1)
-
-
-def reg_t_margin(legs: Sequence[Leg], quotes: Sequence[Quote], spot: float) -> float:
-    """Dollars per unit that are set aside for a structure with uncovered short options.
-
-    Each short leg: the premium, and 20 % of the underlying less the amount out of the money, at least
-    10 % of the underlying (call) or of the strike (put). From the Cboe margin manual, for options on a
-    broad ETF. Puts would else be held at their whole strike in cash.
-    """
-    margin = 0.0
-    for leg, quote in zip(legs, quotes, strict=True):
-        if leg.quantity < 0:
-            contract = leg.contract
-            is_call = contract.right == "C"
-            away = max(0.0, contract.strike - spot if is_call else spot - contract.strike)
-            floor = NAKED_FLOOR * (spot if is_call else contract.strike)
-            margin += leg.ratio * MULTIPLIER * (quote.mid + max(NAKED_RATE * spot - away, floor))
-    return margin
-
-
-def is_uncovered(legs: Sequence[Leg]) -> bool:
-    """Whether more calls, or more puts, are sold than bought."""
-    return any(
-        sum(leg.quantity for leg in legs if leg.contract.right == right) < 0 for right in ("C", "P")
-    )
 
 
 class IntradayBook:

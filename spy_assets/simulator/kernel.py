@@ -34,8 +34,9 @@ from spy_assets.simulator.costs import CostModel
 
 EntryKind = Literal["premium", "spread", "slippage", "commission", "settlement", "mark"]
 
-#: Reg-T for an uncovered short option (Cboe margin manual, ETF): premium plus 20 % of the
-#: underlying less the out-of-the-money amount, at least premium plus 10 %.
+#: What an uncovered short put sets aside: its strike, as a cash account must, or Reg-T margin.
+ShortPuts = Literal["cash_secured", "reg_t"]
+#: Shares of the underlying, and of the floor, in :func:`uncovered_margin`.
 NAKED_RATE = 0.20
 NAKED_FLOOR = 0.10
 
@@ -307,32 +308,58 @@ def fill_legs(
     return tuple(fills)
 
 
+def uncovered_margin(leg: Leg, mid: float, spot: float) -> float:
+    """Reg-T margin of an uncovered short leg, dollars a unit of its structure.
+
+    Cboe Rule 10.3 (equity and ETF options; FINRA Rule 4210 has the same): the premium, and 20 % of the
+    underlying less the amount out of the money, at least the premium and 10 % of the underlying for a
+    call, of the strike for a put.
+    """
+    strike, is_call = leg.contract.strike, leg.contract.right == "C"
+    away = max(0.0, strike - spot if is_call else spot - strike)
+    floor = NAKED_FLOOR * (spot if is_call else strike)
+    return leg.ratio * MULTIPLIER * (mid + max(NAKED_RATE * spot - away, floor))
+
+
+def is_uncovered(legs: Sequence[Leg]) -> bool:
+    """Whether more calls, or more puts, are sold than bought."""
+    return any(
+        sum(leg.quantity for leg in legs if leg.contract.right == right) < 0 for right in ("C", "P")
+    )
+
+
 def margin_required(
-    legs: Sequence[Leg], quotes: Sequence[Quote], spot: float, *, allow_naked: bool = False
+    legs: Sequence[Leg],
+    quotes: Sequence[Quote],
+    spot: float,
+    *,
+    allow_naked: bool = False,
+    short_puts: ShortPuts = "cash_secured",
 ) -> float:
-    """Dollars set aside per unit: the worst payoff at expiry, or Reg-T for an uncovered short.
+    """Dollars set aside per unit: the one rule of the daily and of the intraday clock.
+
+    The worst payoff at expiry where that has a bound; an uncovered put's is its strike. Without a
+    bound, and for uncovered puts under ``reg_t``, the margin of each short leg.
 
     Raises
     ------
     OrderRejected
-        If the loss is unbounded and ``allow_naked`` is not set.
+        If margin is needed and ``allow_naked`` is not set.
     """
     worst = worst_payoff(legs)
-    if math.isfinite(worst):
+    if math.isfinite(worst) and (short_puts == "cash_secured" or not is_uncovered(legs)):
         return -worst
     if not allow_naked:
         raise OrderRejected(
-            f"the loss of {[leg.contract.display for leg in legs]} has no bound",
+            f"{[leg.contract.display for leg in legs]} is uncovered: its loss has no bound, or only "
+            "margin is set aside for it",
             hint="open a spread instead, or allow naked short options explicitly",
         )
-    margin = 0.0
-    for leg, quote in zip(legs, quotes, strict=True):
-        if leg.quantity < 0:
-            sign = 1.0 if leg.contract.right == "C" else -1.0
-            away = max(0.0, sign * (leg.contract.strike - spot))
-            rate = max(NAKED_RATE * spot - away, NAKED_FLOOR * spot)
-            margin += leg.ratio * MULTIPLIER * (quote.mid + rate)
-    return margin
+    return sum(
+        uncovered_margin(leg, quote.mid, spot)
+        for leg, quote in zip(legs, quotes, strict=True)
+        if leg.quantity < 0
+    )
 
 
 def _book_fills(account: Account, position: Position, fills: Sequence[Fill]) -> None:
@@ -356,6 +383,7 @@ def open_structure(
     moment: Moment,
     decision_session: date,
     allow_naked: bool = False,
+    short_puts: ShortPuts = "cash_secured",
     unit_margin: float | None = None,
 ) -> Position:
     """Buy and sell the legs of ``quantity`` units; cash pays for it and margin is set aside.
@@ -374,7 +402,9 @@ def open_structure(
     value = math.fsum(fill.value for fill in fills)
     commission = math.fsum(fill.commission for fill in fills)
     if unit_margin is None:
-        unit_margin = margin_required(legs, quotes, moment.spot, allow_naked=allow_naked)
+        unit_margin = margin_required(
+            legs, quotes, moment.spot, allow_naked=allow_naked, short_puts=short_puts
+        )
     margin = quantity * unit_margin
     if value + commission + margin > account.available:
         raise OrderRejected(

@@ -169,7 +169,7 @@ class _Walk:
         bought = self._quotes(1, self.at_open)
         entry = self.legs.filled(bought.mids, self.book.costs, 1, bought.half)
         cost = np.where(self._can_fill(), entry.value + entry.fees, np.nan)
-        margin = self.legs.margin(bought.mids, bought.spot)
+        margin = self.legs.margin(bought.mids, bought.spot, self.book.config.short_puts)
         mark = self.legs.combined(bought.mids)
         payoff = np.full((count, self.n), np.nan)
         assign_age = np.full((count, self.n), NEVER, dtype=np.int16)

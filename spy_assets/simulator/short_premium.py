@@ -24,10 +24,9 @@ from spy_assets.simulator.intraday_book import (
     BID_ASK_COSTS,
     IntradayBook,
     IntradayConfig,
-    reg_t_margin,
 )
 from spy_assets.simulator.intraday_path import IntradayPath
-from spy_assets.simulator.kernel import NAKED_FLOOR, Quote, Trade
+from spy_assets.simulator.kernel import NAKED_FLOOR, Quote, Trade, margin_required
 from spy_assets.simulator.short_premium_plan import (
     RISK_LEVELS,
     ActionSpec,
@@ -273,7 +272,9 @@ class ShortPremiumSimulator:
         need = self.simulator.costs.commission * len(legs)
         if self.plan.naked:
             spot = float(self.path.close[self.bar])
-            need += reg_t_margin(legs, [Quote(mid) for mid in mids], spot)
+            need += margin_required(
+                legs, [Quote(mid) for mid in mids], spot, allow_naked=True, short_puts="reg_t"
+            )
         else:
             need += self.plan.width * MULTIPLIER
         return min(wanted, int(self.simulator.account.available // need))

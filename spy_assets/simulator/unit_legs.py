@@ -16,7 +16,7 @@ import numpy.typing as npt
 from spy_assets.options.contracts import MULTIPLIER
 from spy_assets.options.structures import LegTemplate, Structure
 from spy_assets.simulator.costs import CostModel
-from spy_assets.simulator.kernel import NAKED_FLOOR, NAKED_RATE
+from spy_assets.simulator.kernel import NAKED_FLOOR, NAKED_RATE, ShortPuts
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -130,15 +130,28 @@ class UnitLegs:
         )
         return np.where(slope[:, None] < 0, -np.inf, worst)
 
-    def margin(self, mids: FloatArray, spot: FloatArray) -> FloatArray:
+    def margin(
+        self, mids: FloatArray, spot: FloatArray, short_puts: ShortPuts = "cash_secured"
+    ) -> FloatArray:
         """Dollars set aside, as :func:`~spy_assets.simulator.kernel.margin_required` has it."""
         worst = np.minimum(self.worst_payoff(), 0.0)
+        by_margin = np.isinf(worst)
+        if short_puts == "reg_t":
+            by_margin |= np.array([[self._is_uncovered(one)] for one in self.structures])
         away = np.maximum(0.0, self.sign[:, None] * (self.strike - spot))
-        rate = np.maximum(NAKED_RATE * spot - away, NAKED_FLOOR * spot)
+        floor = NAKED_FLOOR * np.where(self.sign[:, None] > 0.0, spot, self.strike)
+        rate = np.maximum(NAKED_RATE * spot - away, floor)
         naked = np.stack(
             [
                 sum((-q * (mids[leg] + rate[leg]) for leg, q in one if q < 0), np.zeros(len(spot)))
                 for one in self.structures
             ]
         )
-        return np.where(np.isinf(worst), naked * MULTIPLIER, -worst)
+        return np.where(by_margin, naked * MULTIPLIER, -worst)
+
+    def _is_uncovered(self, structure: Sequence[tuple[int, int]]) -> bool:
+        """Whether more calls, or more puts, are sold than bought."""
+        return any(
+            sum(quantity for leg, quantity in structure if self.sign[leg] == right) < 0
+            for right in (1.0, -1.0)
+        )

@@ -233,6 +233,15 @@ def test_the_random_baseline_trades_as_often_as_the_challenger() -> None:
     assert rival.trade_count == pytest.approx(challenger.trade_count, rel=0.4)
 
 
+def test_the_random_baseline_adds_positions_where_the_account_has_room() -> None:
+    """Both rates at once: 30 % of the free decisions enter, 20 % of those with a position close."""
+    act, both = random_entries(0.3, 0.2, seed=1), np.array([True] * 5 + [True, True])
+    drawn = np.array([act(np.zeros(15, np.float32), both) for _ in range(4_000)])
+    assert np.mean(drawn == CLOSE) == pytest.approx(0.2, abs=0.02)
+    assert np.mean(drawn < HOLD) == pytest.approx(0.3, abs=0.02)
+    assert set(drawn[drawn < HOLD]) == set(range(5))
+
+
 def test_cash_never_moves() -> None:
     result = run_baselines(VENUE)["cash"]
     assert not result.daily_pnl.any()

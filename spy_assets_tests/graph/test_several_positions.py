@@ -12,10 +12,12 @@ import polars as pl
 import pytest
 
 from spy_assets.defs import account, agent_training, deciding, judging
+from spy_assets.defs.partitions import trained_version
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import ContractMismatch, DataError, ModelFileMismatch
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.models.policy.weights import encode_weights
+from spy_assets.options.spread_model import SPY_SPREADS
 from spy_assets.registry import Registry
 from spy_assets.sessions import (
     decision_time,
@@ -25,7 +27,9 @@ from spy_assets.sessions import (
 )
 from spy_assets.settings import Settings, load_settings
 from spy_assets.signals.contract import Signal
+from spy_assets.signals.risk import RiskSizing
 from spy_assets.simulator.actions import DAILY_7
+from spy_assets.simulator.book import DailyConfig
 from spy_assets.simulator.mandate import Mandate
 from spy_assets.warehouse import Warehouse
 from spy_assets_tests.graph.courts import CALLS, IDLE, Court, wants
@@ -161,6 +165,24 @@ def test_an_account_of_another_mandate_does_not_ask_the_champion(several: Severa
     )
 
 
+# ---------------------------------------------------------------- settings
+
+
+def test_the_settings_reach_every_account_from_one_place(tmp_path: Path) -> None:
+    settings, plain = load_settings(home=tmp_path, **WIDE), load_settings(home=tmp_path)
+    own = account.desk(settings)
+    assert (str(own.config.mandate), own.config.spreads) == (f"defined_risk/{MOST}", SPY_SPREADS)
+    assert own.limits.max_positions == MOST
+    assert (
+        account.trading(settings).simulation == account.paper_setup(settings).config == own.config
+    )
+    assert account.cost_label(settings) == "rltrade, spread model"
+    assert trained_version("3", settings) == f"3-defined_risk-{MOST}"
+    daily = account.desk(plain)
+    assert daily.config == DailyConfig(sizing=RiskSizing(daily.limits), root="SPY")
+    assert (account.cost_label(plain), trained_version("3", plain)) == ("rltrade", "3")
+
+
 # ---------------------------------------------------------------- judging by mandate
 
 
@@ -168,9 +190,10 @@ def register(court: Court, window: date, action: int, mandate: Mandate) -> str:
     """A policy that was trained for a mandate; gives its version."""
     tensors, record = wants(action), court.record(window, action)
     weights = encode_weights(tensors, DAILY_15_PROXY_V1, mandate=mandate)
-    logged = court.registry.log_training(replace(record, weights=weights, mandate=mandate))
+    registry = Registry(court.settings)
+    logged = registry.log_training(replace(record, weights=weights, mandate=mandate))
     assert logged.version is not None
-    court.registry.set_alias("challenger", logged.version)
+    registry.set_alias("challenger", logged.version)
     return logged.version
 
 
@@ -181,7 +204,7 @@ def net_pnl(court: Court, version: str, strategy: str) -> float:
 
 def test_each_version_is_judged_under_its_own_mandate(tmp_path: Path) -> None:
     court = Court.sit(tmp_path)
-    window = court.days[-1]
+    window, _ = court.days[-1], court.registry  # made by the first to ask for it
     one, two = Mandate.of(DAILY_7, 1), Mandate.of(DAILY_7, 2)
     first = register(court, window, CALLS, one)
     assert court.judge(window)["basis"] == "gate"
@@ -195,7 +218,7 @@ def test_each_version_is_judged_under_its_own_mandate(tmp_path: Path) -> None:
 
 def test_a_challenger_of_another_mandate_is_not_judged(tmp_path: Path) -> None:
     court = Court.sit(tmp_path)
-    window = court.days[-1]
+    window, _ = court.days[-1], court.registry
     version = register(court, window, IDLE, Mandate.of(DAILY_7, 2))
     with Warehouse.open(court.settings) as lake, pytest.raises(DataError, match="daily_7/2"):
         judging.judge(lake, court.registry, court.settings, window, version, decision_time(window))

@@ -18,6 +18,8 @@ from spy_assets.models.policy.weights import (
     policy_hash,
     save_weights,
 )
+from spy_assets.simulator.actions import DEFINED_RISK
+from spy_assets.simulator.mandate import DAILY_MANDATE, Mandate
 from spy_assets_tests.models.policies import CONTRACT, random_tensors
 
 
@@ -33,6 +35,14 @@ def test_round_trip_keeps_tensors_hash_and_header(tmp_path: Path) -> None:
 
 def test_equal_policies_give_equal_bytes() -> None:
     assert encode_weights(random_tensors(), CONTRACT) == encode_weights(random_tensors(), CONTRACT)
+
+
+def test_a_mandate_goes_with_the_file_and_the_daily_one_leaves_it_as_it_was() -> None:
+    tensors, wide = random_tensors(), Mandate.of(DEFINED_RISK, 3)
+    plain = encode_weights(tensors, CONTRACT)
+    assert encode_weights(tensors, CONTRACT, mandate=DAILY_MANDATE) == plain
+    assert decode_weights(plain).mandate == DAILY_MANDATE
+    assert decode_weights(encode_weights(tensors, CONTRACT, mandate=wide)).mandate == wide
 
 
 def test_hash_of_torch_and_numpy_agree() -> None:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from spy_assets.errors import ModelFileMismatch
 from spy_assets.registry import Spool, TrainingRecord
+from spy_assets.simulator.actions import DEFINED_RISK
+from spy_assets.simulator.mandate import DAILY_MANDATE, Mandate
 from spy_assets_tests.models.policies import training_record
+
+WIDE = Mandate.of(DEFINED_RISK, 3)
 
 
 def test_json_round_trip() -> None:
@@ -26,6 +31,22 @@ def test_the_same_window_and_policy_are_the_same_record() -> None:
     record = training_record(lake_snapshot=99, dagster_run_id="later")
     assert record.record_id == training_record().record_id
     assert record.record_id != training_record("2018-10-31").record_id
+
+
+def test_the_same_policy_for_another_mandate_is_another_record() -> None:
+    record = training_record(mandate=WIDE)
+    assert record.record_id != training_record().record_id
+    assert TrainingRecord.from_json(record.to_json(), record.weights).mandate == WIDE
+    tags = record.version_tags()
+    assert (tags["actions"], tags["max_positions"]) == ("defined_risk", "3")
+    assert Mandate.recorded(tags) == WIDE
+
+
+def test_what_was_spooled_before_there_were_mandates_is_of_the_daily_one() -> None:
+    record = training_record()
+    old = json.loads(record.to_json())
+    del old["mandate"]
+    assert TrainingRecord.from_json(json.dumps(old), record.weights).mandate == DAILY_MANDATE
 
 
 def test_spool_keeps_order_and_forgets(tmp_path: Path) -> None:

@@ -315,7 +315,12 @@ PATH = random_walk(4, 8)
 def test_signal_and_simulator_agree_on_every_structure_and_bucket(
     actions: ActionMap, spreads: object
 ) -> None:
-    config = DailyConfig(actions=actions, allow_naked=True, spreads=spreads)  # type: ignore[arg-type]
+    config = DailyConfig(
+        actions=actions,
+        allow_naked=True,
+        spreads=spreads,  # type: ignore[arg-type]
+        short_puts="cash_secured" if spreads is None else "reg_t",
+    )
     costs = PRESETS["tradier"]
     book, index = PathBook(PATH, costs, config), 3
     moment = Moment(PATH.sessions[index], float(PATH.close[index]), 0.18, 0.01)

@@ -152,10 +152,11 @@ def test_equal_to_the_reference_step_by_step(
     alpha=st.sampled_from([0.0, 0.4, 1.0]),
     rules=st.sampled_from((DEFAULT_RULES, *CHAINS.values(), NEAR)),
     gaps=st.booleans(),
+    short_puts=st.sampled_from(["cash_secured", "reg_t"]),
 )
 @settings(deadline=None, max_examples=25)
 def test_equal_with_every_structure_and_several_positions(
-    seed, dtype_and_sizing, fill, actions, max_positions, spreads, alpha, rules, gaps
+    seed, dtype_and_sizing, fill, actions, max_positions, spreads, alpha, rules, gaps, short_puts
 ):
     dtype, sizing = dtype_and_sizing
     path = random_path(seed, 60, holes=True, dividends=True)
@@ -168,6 +169,7 @@ def test_equal_with_every_structure_and_several_positions(
         max_positions=max_positions,
         spreads=spreads,
         sizing=sizing,
+        short_puts=short_puts,
     )
     book = PathBook(path, replace(PRESETS["tradier"], alpha=alpha), config)
     simulators, _ = run_beside(book, [0, 9], seed, dtype=dtype, rules=rules, capital=60_000.0)

@@ -29,11 +29,9 @@ from spy_assets.simulator.intraday_book import (
     IntradayBook,
     IntradayConfig,
     expiry_for,
-    is_uncovered,
-    reg_t_margin,
 )
 from spy_assets.simulator.intraday_path import IntradayPath
-from spy_assets.simulator.kernel import Quote, check_invariant
+from spy_assets.simulator.kernel import check_invariant, is_uncovered
 from spy_assets.simulator.session_filter import SessionFilter
 from spy_assets_tests.simulator.intraday_paths import (
     FIRST,
@@ -286,11 +284,6 @@ def test_naked_options_need_the_flag_and_reg_t_margin():
     simulator = IntradaySimulator(flat_path())
     with pytest.raises(ConfigError, match="nothing covers"):
         simulator.enter(order(simulator, "short_put"))
-    legs = simulator.book.legs("short_put", 0, FIRST)
-    call = simulator.book.legs("short_call", 0, FIRST)
-    assert reg_t_margin(legs, [Quote(1.5)], 510.0) == pytest.approx(100 * (1.5 + 102.0 - 10.0))
-    assert reg_t_margin(legs, [Quote(0.1)], 600.0) == pytest.approx(100 * (0.1 + 50.0))
-    assert reg_t_margin(call, [Quote(0.1)], 400.0) == pytest.approx(100 * (0.1 + 40.0))
     free = IntradaySimulator(flat_path(), config=IntradayConfig(allow_naked=True))
     free.enter(order(free, "short_put", units=2))
     free.step()

@@ -28,6 +28,7 @@ from spy_assets.simulator.kernel import (
     mark,
     open_structure,
     settle_expiry,
+    uncovered_margin,
 )
 
 DAY = date(2018, 12, 14)
@@ -129,6 +130,29 @@ def test_a_naked_short_needs_the_flag_and_reg_t_margin():
     assert margin_required(legs, [Quote(1.5)], 200.0, allow_naked=True) == 100 * (1.5 + 40.0)
     # 15 dollars out of the money: 20 % less 15, still above the floor of 10 %.
     assert margin_required(legs, [Quote(0.1)], 185.0, allow_naked=True) == pytest.approx(2210.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "mid", "spot", "per_share"),
+    [
+        # Worked by hand after Cboe Rule 10.3: premium + 20 % of spot - out of the money, or + 10 %.
+        ("short_put", 1.5, 510.0, 1.5 + 102.0 - 10.0),
+        ("short_put", 0.1, 600.0, 0.1 + 50.0),  # the floor is of the strike,
+        ("short_call", 0.1, 400.0, 0.1 + 40.0),  # for a call of the underlying
+    ],
+)
+def test_reg_t_margin_is_the_exchanges(name, mid, spot, per_share):
+    (leg,) = legs_for(name, 500.0, EXPIRY)
+    assert uncovered_margin(leg, mid, spot) == pytest.approx(100 * per_share)
+    margin = margin_required((leg,), [Quote(mid)], spot, allow_naked=True, short_puts="reg_t")
+    assert margin == uncovered_margin(leg, mid, spot)
+
+
+def test_a_cash_account_secures_a_put_with_its_strike():
+    legs = legs_for("short_put", 500.0, EXPIRY)
+    assert margin_required(legs, [Quote(1.5)], 510.0) == 50_000.0
+    with pytest.raises(OrderRejected, match="uncovered"):
+        margin_required(legs, [Quote(1.5)], 510.0, short_puts="reg_t")
 
 
 def test_an_order_beyond_the_cash_is_rejected_and_books_nothing():

@@ -135,6 +135,26 @@ def test_margins_of_uncovered_shorts():
     assert simulator.position.margin == 20_000.0
 
 
+def test_a_margin_account_does_not_set_the_strike_of_a_put_aside():
+    path, config = path_of([200.0] * 8), replace(EVERYTHING, short_puts="reg_t")
+    book = PathBook(path, PRESETS["free"], config)
+    simulator = DailySimulator(path, rules=NO_RULES, capital=1e4, book=book)
+    needed = book.requirement[0, NUMBERS["short_put"]]
+    simulator.step(NUMBERS["short_put"])
+    (fill,) = simulator.position.entry_fills
+    assert simulator.position.margin == pytest.approx(MULTIPLIER * (fill.mid + 40.0))
+    # The premium that came in pays the premium's part of it; what can be lost is the strike still.
+    assert needed == pytest.approx(MULTIPLIER * 40.0)
+    assert simulator.position.capital_at_risk == pytest.approx(20_000.0 - MULTIPLIER * fill.mid)
+
+
+def test_a_setting_that_came_later_changes_no_digest_of_an_account():
+    assert "short_puts" not in repr(DailyConfig())
+    assert repr(DailyConfig(short_puts="reg_t")).endswith("spreads=None, short_puts='reg_t')")
+    with pytest.raises(ConfigError, match="short_puts 'half'"):
+        DailyConfig(short_puts="half")
+
+
 def test_a_bucket_of_the_same_day_expires_on_the_day_of_its_fill():
     from spy_assets.simulator.actions import SAME_DAY, ActionMap, Opening
 
