@@ -7,7 +7,8 @@ actions, chosen beforehand so that only stepping is measured: observations, mask
 That trades at nine steps of ten; a policy that holds more is faster.
 
 The others walk the same closes, one account each, with random actions chosen beforehand, in turns with
-ours; a turn of ours is three million steps, so that what another process left in the caches does not count. Targets: at most 1/100 of gym-anytrading's time for a step (aim 1/150) and 1/8,000 of FinRL's.
+ours; a turn of ours is three million steps, so that what another process left in the caches does not
+count. Targets: at most 1/100 of gym-anytrading's time for a step (aim 1/150) and 1/8,000 of FinRL's.
 They have virtual environments of their own below the folder that ``--peer-venv`` or
 ``ENVIRONMENT_VENV`` names, made if they are missing; without either, only our own figures are measured.
 Their steps trade shares, ours options of up to four legs, which they do not have.
