@@ -249,7 +249,7 @@ def notices(settings: Settings, labels: Mapping[str, Any]) -> tuple[str, ...]:
     counted = ", ".join(f"{count} {name}" for name, count in labels["origins"].items())
     bars = f"Bars of {settings.intraday.minutes} minute(s)"
     told = [
-        f"Every fill is of {MODEL_FILLS}; no result of real quotes is pooled with these.",
+        f"Prices: {MODEL_FILLS}; no result of real quotes is pooled with these.",
         f"{bars}; sessions of training and test, counted in each fold: {counted}.",
     ]
     if SYNTHETIC in labels["origins"]:

@@ -64,8 +64,10 @@ def boxes() -> list[Box]:
         agents,
         chain_backtests,
         features,
+        intraday_walkforward,
         market,
         models,
+        multi_asset,
         options,
         signals,
         walkforward,
@@ -78,8 +80,10 @@ def boxes() -> list[Box]:
         *features.ASSETS,
         *models.ASSETS,
         *agents.ASSETS,
+        *multi_asset.ASSETS,
         *signals.ASSETS,
         *walkforward.ASSETS,
+        *intraday_walkforward.ASSETS,
         *chain_backtests.ASSETS,
     ]
     resources = {"spy": SpyResource(), "dbt": features.dbt_resource()}

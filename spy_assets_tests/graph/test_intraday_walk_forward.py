@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from spy_assets import backfill, plan
@@ -161,6 +162,31 @@ def test_a_fold_without_bars_fails_and_says_what_to_do(tmp_path: Path) -> None:
         walk(settings)
     assert "21 of 63" in caught.value.message
     assert (cost(settings).failed, cost(settings).present) == (1, 0)
+
+
+def files(root: Path, days: list[date]) -> Settings:
+    """A folder of five-minute bars of some sessions, and the profile that reads it."""
+    daily, fine = root / "bars" / "daily", root / "bars" / "5min" / "SPY"
+    for folder in (daily, fine):
+        folder.mkdir(parents=True)
+    pl.DataFrame({"date": days}).write_parquet(daily / "SPY.parquet")
+    rows = bars(days, 5).rename({"bar_start": "ts"}).drop("session")
+    rows.with_columns(volume=pl.lit(1000.0)).write_parquet(fine / "a.parquet")
+    return load_settings(source="files", files_dir=root, home=root / "home")
+
+
+def test_the_bars_of_the_folds_are_asked_for_and_a_hole_keeps_nobody_back(tmp_path: Path) -> None:
+    days = DAYS[:6]
+    settings = files(tmp_path, [day for day in days if day != days[2]])
+    folds = session_windows(3, 2, embargo=0).folds(days)
+    with runner(settings, NOW) as made:
+        backfill._minute_bars(made, folds)
+        backfill._minute_bars(made, folds)
+    rows = read(settings, "market.minute_bars_5")
+    assert sorted(set(rows["session"])) == [day for day in days if day != days[2]]
+    assert rows.height == 5 * 78
+    assert not rows["synthetic"].any()
+    assert read(settings, "market.minute_bars").is_empty()
 
 
 def test_a_fold_counts_the_sessions_that_there_are(tmp_path: Path) -> None:
