@@ -18,7 +18,16 @@ from spy_assets.defs import models, refusals
 from spy_assets.registry import Registry
 from spy_assets.sessions import decision_time
 from spy_assets_tests.graph.courts import CALLS, IDLE, Court
-from spy_assets_tests.graph.worlds import LAST, World, latest_check, make, runner, signals
+from spy_assets_tests.graph.worlds import (
+    LAST,
+    World,
+    latest_check,
+    make,
+    quiet,
+    read,
+    runner,
+    signals,
+)
 from spy_assets_tests.models.policies import training_record
 
 EVALUATION, PROMOTIONS = (dg.AssetKey(["models", name]) for name in ("evaluation", "promotions"))
@@ -51,12 +60,15 @@ def told(made: plan.Runner) -> str:
 def test_a_refusal_stops_the_promotion_and_is_told_not_raised(court: Court) -> None:
     court.register(court.days[-1], IDLE)
     with judging(court) as made:
-        assert judge(made, court).materialized == 1
+        step = judge(made, court)
         (run,) = made.instance.get_runs()
         events = [one.dagster_event for one in made.instance.all_logs(run.run_id)]
         status, shown = latest_check(made.instance, "models/evaluation", "promotion_gate")
         assert not made.instance.get_materialized_partitions(PROMOTIONS)
-        assert "challenger refused: version 1: not shown: 0 trades, least 10" in told(made)
+        words = told(made)
+    assert step.materialized == 1
+    assert step.refused.startswith("challenger refused: version 1: not shown: 0 trades, least 10")
+    assert "challenger refused: version 1" in words
     assert (run.status, status) == (dg.DagsterRunStatus.FAILURE, "FAILED")
     assert shown[refusals.REFUSED].startswith("challenger refused: version 1")
     assert not [one for one in events if one and one.is_step_up_for_retry]
@@ -150,6 +162,20 @@ def checked(*, refuses: bool = False, finds_fault: bool = False, breaks: bool = 
 )
 def test_only_a_refusal_and_nothing_else_is_a_refusal(what: Any, words: str | None) -> None:
     assert refusals.refusal_of(checked(**what).all_events) == words
+
+
+@pytest.mark.slow
+def test_a_refused_training_ends_well_and_is_not_made_again(world: World, tmp_path: Path) -> None:
+    settings = world.copy(tmp_path)
+    told = plan.train(settings, quiet(), timesteps=4096, seeds=2)
+    assert (told["version"], told["accepted"], told["basis"]) == ("2", False, "refused")
+    judged = read(settings, "models.evaluations").filter(version="2")["strategy"].to_list()
+    assert len([name for name in judged if name.startswith("seed_")]) == 2
+    summary = plan.run(settings, quiet())
+    assert summary.signal is not None
+    assert summary.signal["model_version"] == "1"
+    trained = {step.name: step.materialized for step in summary.steps}
+    assert trained["train and judge the model"] == 0
 
 
 @pytest.mark.slow
