@@ -188,7 +188,7 @@ def test_only_a_refusal_and_nothing_else_is_a_refusal(what: Any, words: str | No
 @pytest.mark.slow
 def test_a_refused_training_ends_well_and_is_not_made_again(world: World, tmp_path: Path) -> None:
     settings = world.copy(tmp_path)
-    told = plan.train(settings, quiet(), timesteps=4096, seeds=2)
+    told = plan.train(settings, quiet(), timesteps=16_384, seeds=2)
     assert (told["version"], told["accepted"], told["basis"]) == ("2", False, "refused")
     judged = read(settings, "models.evaluations").filter(version="2")["strategy"].to_list()
     assert len([name for name in judged if name.startswith("seed_")]) == 2
