@@ -78,13 +78,14 @@ class RunFailed(SpyError):
 
 @dataclass
 class Step:
-    """One stage: what it made and how long it took."""
+    """One stage: what it made, how long it took, and whom it refused, if anybody."""
 
     name: str
     materialized: int = 0
     skipped: int = 0
     seconds: float = 0.0
     reason: str = ""
+    refused: str = ""
 
 
 @dataclass
@@ -168,7 +169,7 @@ class Runner:
         if needs:
             step.reason = f"{needs[0].key.to_user_string()}: {needs[0].reason}"
             config = (config or {}) | _refetching(key for key in selected if key in lost)
-            step.materialized = self._execute(title, job, selected, partitions, config)
+            step.materialized = self._execute(step, job, selected, partitions, config)
         if symbol is None:
             refetch.strike_out(self.settings, notes, {key.to_user_string() for key in assets})
         step.seconds = time.perf_counter() - started
@@ -188,7 +189,7 @@ class Runner:
 
     def _execute(
         self,
-        title: str,
+        step: Step,
         job: str,
         selected: list[AssetKey],
         partitions: list[str],
@@ -196,13 +197,15 @@ class Runner:
     ) -> int:
         """One run over the partitions; of chains one for each stretch of sessions of a symbol."""
         expected = len(selected) * max(1, len(partitions))
-        with _progress(self.console, title, expected) as listen:
+        with _progress(self.console, step.name, expected) as listen:
             return sum(
-                self._run(job, selected, tags, config, listen) for tags in _range_tags(partitions)
+                self._run(step, job, selected, tags, config, listen)
+                for tags in _range_tags(partitions)
             )
 
     def _run(
         self,
+        step: Step,
         job: str,
         selected: list[AssetKey],
         tags: dict[str, str],
@@ -227,7 +230,7 @@ class Runner:
             refused = refusals.refusal_of(result.all_events)
             if refused is None:
                 raise _failure(result, f"`make up` shows run {run_id} in the Dagster UI")
-            self.console.print(f" [yellow]{escape(refused)}[/]", highlight=False)
+            step.refused = refused
         return len(result.get_asset_materialization_events())
 
     def lost_partitions(self, key: AssetKey, symbol: str) -> set[str]:
@@ -247,6 +250,8 @@ class Runner:
         mark = "[green]✓[/]" if step.materialized else "[dim]=[/]"
         done = f"{step.materialized} materialized" if step.materialized else "up to date"
         self.console.print(f" {mark} {step.name:<28}{done:<20}[dim]{step.seconds:5.1f} s[/]")
+        if step.refused:
+            self.console.print(f"   [yellow]{escape(step.refused)}[/]", highlight=False)
 
 
 def _range_tags(partitions: Sequence[str]) -> list[dict[str, str]]:

@@ -136,7 +136,7 @@ class SearchRun(TrainingRun):
 
 
 def agent_preset(
-    run: TrainingRun, default: str, found: Mapping[str, Any] | None = None
+    run: TrainingRun, default: str, found: learning.Tuned | None = None
 ) -> "AgentConfig":
     """The preset with what a search found and, above that, what the run asks for."""
     from spy_assets.models.policy.config import preset, seeds
@@ -144,7 +144,7 @@ def agent_preset(
     asked: dict[str, Any] = {"timesteps": run.timesteps, "episode_length": run.episode_length}
     asked["seeds"] = seeds(run.seeds) if run.seeds else ()
     changes = {name: value for name, value in asked.items() if value}
-    return preset(run.preset or default, **{**(found or {}), **changes})
+    return preset(run.preset or default, **{**(found.params if found else {}), **changes})
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def _train_member(
 
     algorithm, session = composites.MEMBERS[model], _session(context)
     with spy.warehouse() as lake, final_failures():
-        found = learning.tuned_parameters(lake, session, algorithm) if run.tuned else {}
+        found = learning.tuned_parameters(lake, session, algorithm) if run.tuned else None
         config = agent_preset(run, algorithm, found)
         require_algorithm(config, algorithm, model)
         snapshot = lake.snapshot_id()
@@ -180,7 +180,7 @@ def _train_member(
         selection = select(context, spy.settings, model, cut.training, config)
         record = judging.training_record(
             spy.settings, context.partition_key, cut, selection, config, snapshot,
-            context.run.run_id, model,
+            context.run.run_id, model, found,
         )  # fmt: skip
         logged, written = judging.register(lake, spy, record)
     return dg.MaterializeResult(metadata=training_metadata(selection, record, logged, written))
@@ -433,7 +433,7 @@ def regime_routing(
 
     session, spec = _session(context), TABLES["models.regime_routing"]
     with spy.warehouse() as lake, final_failures():
-        found = learning.tuned_parameters(lake, session, "ppo") if config.tuned else {}
+        found = learning.tuned_parameters(lake, session, "ppo") if config.tuned else None
         own = agent_preset(config, "sample", found)
         require_algorithm(own, "ppo", "ppo_REGIME")
         snapshot = lake.snapshot_id()
@@ -446,7 +446,7 @@ def regime_routing(
         for regime, selection in routed.selections.items():
             record = judging.training_record(
                 spy.settings, context.partition_key, cut, selection, own, snapshot,
-                context.run.run_id, f"ppo_{regime}",
+                context.run.run_id, f"ppo_{regime}", found,
             )  # fmt: skip
             logged, _ = judging.register(lake, spy, record)
             versions[regime] = logged.version or "spooled"

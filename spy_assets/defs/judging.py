@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account
+from spy_assets.defs.seed_runs import SeedRuns, run_seeds
 from spy_assets.errors import ContractMismatch, DataError, ModelFileMismatch
 from spy_assets.sessions import (
     decision_time,
@@ -23,11 +24,15 @@ from spy_assets.warehouse.tables import TABLES, TableSpec
 if TYPE_CHECKING:
     import polars as pl
 
+    from spy_assets.defs.learning import Tuned
     from spy_assets.defs.resources import SpyResource
     from spy_assets.evaluation.backtest import BacktestResult, Venue
     from spy_assets.evaluation.gate import GateVerdict
+    from spy_assets.models.composite import LoadedPolicy
     from spy_assets.models.policy.config import AgentConfig
+    from spy_assets.models.policy.inference import PolicyNet
     from spy_assets.models.policy.select import Selection
+    from spy_assets.models.policy.train import TrainedPolicy
     from spy_assets.models.policy.windows import Windows
     from spy_assets.registry import LoggedTraining, Registry, TrainingRecord
     from spy_assets.settings import Settings
@@ -77,8 +82,9 @@ def training_record(
     lake_snapshot: int,
     run_id: str,
     model: str = MODEL,
+    found: Tuned | None = None,
 ) -> TrainingRecord:
-    """Everything that a training has to say to the registry."""
+    """Everything that a training has to say to the registry; ``found`` is by what it was tuned."""
     from spy_assets.models.policy.train import path_digest
     from spy_assets.models.policy.weights import encode_weights
     from spy_assets.registry import SeedRun, TrainingRecord
@@ -86,15 +92,17 @@ def training_record(
     chosen = selection.chosen
     policy, contract = chosen.policy, cut.path.contract
     mandate = account.mandate(settings)
+
+    def weights(one: TrainedPolicy) -> bytes:
+        return encode_weights(one.state_dict, contract, activation=ppo.activation, mandate=mandate)
+
     return TrainingRecord(
         profile=settings.profile_name,
         model=model,
         partition=partition,
         policy_hash=policy.policy_hash,
         seed=policy.seed,
-        weights=encode_weights(
-            policy.state_dict, contract, activation=ppo.activation, mandate=mandate
-        ),
+        weights=weights(policy),
         contract=contract.name,
         contract_sha256=contract.sha256,
         observation=contract.names,
@@ -106,10 +114,16 @@ def training_record(
         timesteps=policy.timesteps,
         dagster_run_id=run_id,
         mandate=mandate,
-        hyperparameters=ppo.hyperparameters(),
+        hyperparameters=ppo.hyperparameters() | (found.origin if found else {}),
         metrics=chosen.metrics,
         seeds=[
-            SeedRun(one.policy.seed, one.policy.policy_hash, one.metrics, one.policy.curve)
+            SeedRun(
+                one.policy.seed,
+                one.policy.policy_hash,
+                one.metrics,
+                one.policy.curve,
+                weights(one.policy),
+            )
             for one in selection.candidates
         ],
     )
@@ -222,7 +236,8 @@ class Judged:
     """A challenger's and its rivals' runs over one window, and the gate's verdict.
 
     ``effective_from`` is the moment from which the verdict counts, ``lake_snapshot`` what all of it
-    was read at, ``recorded`` what was decided about the version before.
+    was read at, ``recorded`` what was decided about the version before, ``seeds`` the runs of all seeds
+    that the version was chosen from.
     """
 
     version: str
@@ -234,6 +249,7 @@ class Judged:
     lake_snapshot: int
     effective_from: datetime
     recorded: Mapping[str, Any] | None = None
+    seeds: SeedRuns = field(default_factory=SeedRuns)
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows of ``models.evaluations``."""
@@ -245,7 +261,7 @@ class Judged:
             "available_at": decision_time(self.session),
             "source": self.source,
         }
-        return [row | own for row in evaluation_rows(self.results)]
+        return [row | own for row in evaluation_rows([*self.results, *self.seeds.results])]
 
     def promotion_row(self) -> dict[str, Any]:
         """The decision: the row of ``models.promotions``.
@@ -311,7 +327,12 @@ def judge(
     def run(policy: str, name: str) -> BacktestResult:
         return _run(venue_of(policy), registry, settings, policy, name)
 
+    def run_seed(net: PolicyNet, name: str) -> BacktestResult:
+        return _walk(venue_of(version), settings, net, train_end, name)
+
     challenger = run(version, "policy")
+    train_end = known.filter(version=version)["train_end"][0]
+    seeds = run_seeds(registry, version, run_seed, settings.promotion.confidence)
     champion = None if incumbent is None else run(incumbent.version, "champion")
     baselines = run_baselines(venue_of(version), challenger)
     tried = tried_before(known, version, settings.train.validation_sessions)
@@ -325,6 +346,8 @@ def judge(
         level=settings.promotion.confidence,
         trials=trials(known, session, settings.train.validation_sessions),
         candidates=_runs_of(tried, run),
+        spread=seeds.spread,
+        seed_note=seeds.note,
     )
     rivals = tuple(baselines.values()) + (() if champion is None else (champion,))
     own = [row for row in decided if row["version"] == version and row["alias"] == "champion"]
@@ -334,11 +357,12 @@ def judge(
         session=session,
         results=(challenger, *rivals),
         verdict=verdict,
-        train_end=known.filter(version=version)["train_end"][0],
+        train_end=train_end,
         source=settings.source,
         lake_snapshot=snapshot,
         effective_from=_effective_from(verdict, recorded, others, session, moment),
         recorded=recorded,
+        seeds=seeds,
     )
 
 
@@ -357,27 +381,50 @@ def _run(
     venue: Venue, registry: Registry, settings: Settings, version: str, name: str
 ) -> BacktestResult:
     """A version under the risk layer that its signals would have."""
+    train_end = registry.fetch(version).train_end
+    return _walk(venue, settings, registry.load(version), train_end, name)
+
+
+def _walk(
+    venue: Venue, settings: Settings, net: LoadedPolicy, train_end: date, name: str
+) -> BacktestResult:
+    """A policy under the risk layer that its signals would have."""
     from dataclasses import replace
 
     from spy_assets.evaluation.backtest import greedy, run_policy
     from spy_assets.signals.risk import risk_filter
 
     limits = replace(account.desk(settings).limits, max_positions=venue.book.config.max_positions)
-    train_end = registry.fetch(version).train_end
-    policy = greedy(registry.load(version).probabilities, min_confidence=limits.min_confidence)
+    policy = greedy(net.probabilities, min_confidence=limits.min_confidence)
     rules = risk_filter(replace(limits, min_confidence=0.0), train_end=train_end)
     return run_policy(venue, policy, name=name, entry_filter=rules)
 
 
 def trials(versions: pl.DataFrame, session: date, validation_sessions: int) -> int:
-    """How many registered versions are judged on sessions that this window has too; at least 1.
+    """How much was tried for this window, by what the registry says of its versions; at least 1.
 
-    Only windows up to this one count: later ones were not tried when it was judged, and would take an
-    acceptance back when it is judged again.
+    These are the versions that are judged on sessions that this window has too, and the configurations
+    of the searches that any of them was tuned by, each search once. Only windows up to this one count:
+    later ones were not tried when it was judged, and would take an acceptance back when it is judged
+    again.
+
+    Neither a search nor the choice of a seed looked at this window: both compare inside the training
+    window. A search's configurations are counted all the same, which errs on the side of refusing: they
+    are what was tried until something worked. The seeds of one training are not: their spread is judged.
     """
-    ends = [date.fromisoformat(text) for text in versions["partition"].drop_nulls()]
-    back = [sessions_apart(end, session) for end in ends if end <= session]
-    return max(1, sum(sessions < validation_sessions for sessions in back))
+    near = [
+        row
+        for row in versions.iter_rows(named=True)
+        if row["partition"] is not None
+        and (end := date.fromisoformat(row["partition"])) <= session
+        and sessions_apart(end, session) < validation_sessions
+    ]
+    searches: dict[str, int] = {}
+    for row in near:
+        if row.get("search") is not None:
+            known = searches.get(row["search"], 0)
+            searches[row["search"]] = max(known, row["search_trials"])
+    return max(1, len(near)) + sum(searches.values())
 
 
 def tried_before(versions: pl.DataFrame, version: str, validation_sessions: int) -> list[str]:

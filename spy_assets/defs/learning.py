@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -199,8 +200,32 @@ def search_row(
     }
 
 
-def tuned_parameters(lake: Warehouse, session: date, algorithm: str) -> dict[str, Any]:
-    """What the last search of an algorithm changes of its base, as known at a session.
+@dataclass(frozen=True)
+class Tuned:
+    """What a search changes of its base, and which search it was.
+
+    Attributes
+    ----------
+    params
+        Hyper-parameters that are not the base's.
+    search
+        Name of the search: algorithm and session.
+    trials
+        Configurations that were tried in it, given-up ones too.
+    """
+
+    params: Mapping[str, Any]
+    search: str
+    trials: int
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a training says of the search in its record, so that the gate can count its trials."""
+        return {"search": self.search, "search_trials": self.trials}
+
+
+def tuned_parameters(lake: Warehouse, session: date, algorithm: str) -> Tuned:
+    """What the last search of an algorithm found, as known at a session.
 
     Raises
     ------
@@ -221,5 +246,5 @@ def tuned_parameters(lake: Warehouse, session: date, algorithm: str) -> dict[str
             f"no search for {algorithm} is known at {session}",
             hint="materialize models/hyperparameters for that session or one before, or train untuned",
         )
-    found: dict[str, Any] = json.loads(rows.sort("window_end")["params"][-1])
-    return found
+    row = rows.sort("window_end").row(-1, named=True)
+    return Tuned(json.loads(row["params"]), f"{algorithm} {row['window_end']}", row["trials"])

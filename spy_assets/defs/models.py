@@ -29,6 +29,7 @@ from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
+    from spy_assets.defs.learning import Tuned
     from spy_assets.models.policy.config import AgentConfig
     from spy_assets.models.policy.select import Selection, Train
     from spy_assets.models.policy.train import TrainedPolicy
@@ -74,12 +75,22 @@ class JudgeConfig(dg.Config):
     """A version of the window; by default its challenger."""
 
 
-def agent_config(spy: SpyResource, config: TrainConfig) -> Any:
-    """Give the preset of a run's config or of the settings, with what they change of it."""
+class DailyTraining(TrainConfig):
+    """How long to train, and whether by what a search found."""
+
+    tuned: bool = False
+    """Take what the last search known at the session changes of the preset."""
+
+
+def agent_config(spy: SpyResource, config: TrainConfig, found: "Tuned | None" = None) -> Any:
+    """Give the preset of a run's config or of the settings, with what they change of it.
+
+    Between the two stands what a search found.
+    """
     from spy_assets.models.policy.config import preset, seeds
 
     own = spy.settings.train
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {} if found is None else dict(found.params)
     if config.timesteps or own.timesteps:
         changes["timesteps"] = config.timesteps or own.timesteps
     if config.seeds or own.seeds:
@@ -87,17 +98,28 @@ def agent_config(spy: SpyResource, config: TrainConfig) -> Any:
     return preset(config.preset or own.preset, **changes)
 
 
-def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
+def _ppo_config(spy: SpyResource, config: TrainConfig, found: "Tuned | None") -> Any:
     """The daily model's configuration; where it is of another algorithm, trying again is of no use."""
     from spy_assets.errors import ConfigError
     from spy_assets.models.policy.config import require_algorithm
 
     try:
-        found = agent_config(spy, config)
-        require_algorithm(found, "ppo", MODEL)
+        ppo = agent_config(spy, config, found)
+        require_algorithm(ppo, "ppo", MODEL)
     except ConfigError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    return found
+    return ppo
+
+
+def _found(lake: "Warehouse", session: date, config: DailyTraining) -> "Tuned | None":
+    """What the last search found, if the run asks for it; without a search a retry is of no use."""
+    from spy_assets.defs.learning import tuned_parameters
+    from spy_assets.errors import DataError
+
+    try:
+        return tuned_parameters(lake, session, "ppo") if config.tuned else None
+    except DataError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 @dg.asset(
@@ -122,20 +144,22 @@ def _ppo_config(spy: SpyResource, config: TrainConfig) -> Any:
     code_version=trained_version("3"),
 )
 def ppo_daily(
-    context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
+    context: dg.AssetExecutionContext, spy: SpyResource, config: DailyTraining
 ) -> dg.MaterializeResult:
     """Train on the window that ends with the partition's session, register, and record the run."""
-    settings, ppo = spy.settings, _ppo_config(spy, config)
+    settings, session = spy.settings, date.fromisoformat(context.partition_key)
     with spy.warehouse() as lake:
+        found = _found(lake, session, config)
+        ppo = _ppo_config(spy, config, found)
         snapshot = lake.snapshot_id()  # first: reading at it gives back what this run saw
-        session = date.fromisoformat(context.partition_key)
         cut = _windows(lake, settings, session, snapshot)
         started = time.perf_counter()
         selection = select(context, settings, MODEL, cut.training, ppo, config.memory_limit_mb)
         seconds = time.perf_counter() - started
         record = judging.training_record(
-            settings, context.partition_key, cut, selection, ppo, snapshot, context.run.run_id
-        )
+            settings, context.partition_key, cut, selection, ppo, snapshot, context.run.run_id,
+            found=found,
+        )  # fmt: skip
         logged, written = judging.register(lake, spy, record)
     return dg.MaterializeResult(
         metadata=training_metadata(selection, record, logged, written) | pace(selection, seconds)
@@ -302,6 +326,7 @@ def evaluation(
         | {
             "version": version,
             "withdrawn": withdrawn or "none",
+            "seed_spread": judged.seeds.words,
             "net_pnl": bar_plot(
                 rows["strategy"].to_list(), rows["net_pnl"].to_list(), "Net P&L, $"
             ),

@@ -51,15 +51,16 @@ def refusal_of_run(instance: DagsterInstance, run_id: str) -> str | None:
 
 
 def refused_materializations(instance: DagsterInstance, check: AssetCheckKey) -> set[int]:
-    """Storage ids of the materializations that a check refused."""
+    """Storage ids of the materializations that a check refused; a warning refuses nothing."""
     found: set[int] = set()
     cursor: int | None = None
     while True:
         page = instance.event_log_storage.get_asset_check_execution_history(
             check, _PAGE, cursor, {AssetCheckExecutionRecordStatus.FAILED}
         )
-        targets = [one.evaluation and one.evaluation.target_materialization_data for one in page]
-        found |= {target.storage_id for target in targets if target}
+        told = [one.evaluation for one in page if one.evaluation is not None]
+        targets = [one.target_materialization_data for one in told if _stops(one)]
+        found |= {target.storage_id for target in targets if target is not None}
         if len(page) < _PAGE:
             return found
         cursor = page[-1].id
@@ -81,9 +82,12 @@ def _is_broken(event: dg.DagsterEvent) -> bool:
 
 
 def _failed_check(event: dg.DagsterEvent) -> Any | None:
-    """A check's result that stops what follows."""
     if event.event_type != DagsterEventType.ASSET_CHECK_EVALUATION:
         return None
     found = event.asset_check_evaluation_data
-    stops = not found.passed and found.severity == dg.AssetCheckSeverity.ERROR
-    return found if stops else None
+    return found if _stops(found) else None
+
+
+def _stops(found: Any) -> bool:
+    """Whether a check's result stops what follows, if the check blocks."""
+    return not found.passed and found.severity == dg.AssetCheckSeverity.ERROR

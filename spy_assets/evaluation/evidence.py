@@ -74,6 +74,8 @@ class Evidence:
         Of the choice among the candidates.
     spread
         Over seeds, if they were given.
+    seed_note
+        Why seeds were not, where that is known.
     """
 
     trials: int
@@ -89,6 +91,7 @@ class Evidence:
     best_baseline: str | None
     overfitting: Overfitting | None
     spread: SeedSpread | None
+    seed_note: str | None = None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -110,6 +113,8 @@ class Evidence:
             "seeds": None if spread is None else spread.seeds,
             "seed_iqm": None if spread is None else spread.iqm.estimate,
             "seed_iqm_ci": None if spread is None else [spread.iqm.low, spread.iqm.high],
+            "seed_positive": None if spread is None else spread.positive,
+            "seed_note": self.seed_note,
         }
 
 
@@ -120,6 +125,7 @@ def gather_evidence(
     trials: int = 1,
     candidates: Mapping[str, BacktestResult] | None = None,
     spread: SeedSpread | None = None,
+    seed_note: str | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> Evidence:
@@ -135,6 +141,8 @@ def gather_evidence(
         How many were tried, run here or not.
     spread
         Net P&L of the seeds that the challenger was chosen from.
+    seed_note
+        Why there is no ``spread``.
     level, seed
         Probability asked for, and the bootstrap's seed.
     """
@@ -168,6 +176,7 @@ def gather_evidence(
         best_baseline=None if better is None else list(baselines)[better.best],
         overfitting=_overfitting(pnl),
         spread=spread,
+        seed_note=seed_note,
     )
 
 
@@ -180,6 +189,8 @@ def conditions(evidence: Evidence, *, level: float) -> list[Condition]:
         asked.append(_not_overfitted(evidence, evidence.overfitting))
     if evidence.spread is not None:
         asked.append(_seeds_earn(evidence.spread))
+    elif evidence.seed_note is not None:
+        asked.append((True, f"seeds not judged: {evidence.seed_note}"))
     return asked
 
 

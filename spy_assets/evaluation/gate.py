@@ -122,6 +122,7 @@ def promotion_gate(
     trials: int = 1,
     candidates: Mapping[str, BacktestResult] | None = None,
     spread: SeedSpread | None = None,
+    seed_note: str | None = None,
     seed: int = 0,
 ) -> GateVerdict:
     """Decide on a challenger; all results must be of the same sessions.
@@ -146,6 +147,8 @@ def promotion_gate(
         Name to run of the others that were tried, where they were run over the same sessions.
     spread
         Net P&L of the seeds that the challenger was chosen from.
+    seed_note
+        Why there is no ``spread``; a reason, not a condition.
 
     Raises
     ------
@@ -162,6 +165,7 @@ def promotion_gate(
         trials=trials,
         candidates=candidates,
         spread=spread,
+        seed_note=seed_note,
         level=level,
         seed=seed,
     )

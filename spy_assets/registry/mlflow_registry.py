@@ -21,11 +21,18 @@ from typing import TYPE_CHECKING, Any
 from spy_assets.errors import ModelFileMismatch, RegistryUnavailable
 from spy_assets.features.contracts import get_contract
 from spy_assets.models.composite import LoadedPolicy, load_policy
+from spy_assets.models.policy.inference import PolicyNet
 from spy_assets.models.policy.weights import FileIdentity, atomic_file
 from spy_assets.registry.folds import FoldRecord, configurations, publish_fold
 from spy_assets.registry.moving import follow_folder
-from spy_assets.registry.publish import RECORD_TAG, WEIGHTS_FILE, publish_runs
-from spy_assets.registry.records import TrainingRecord
+from spy_assets.registry.publish import (
+    PARENT_TAG,
+    RECORD_TAG,
+    SEED_KIND,
+    WEIGHTS_FILE,
+    publish_runs,
+)
+from spy_assets.registry.records import SEARCH, TrainingRecord
 from spy_assets.registry.spool import Spool
 from spy_assets.settings import Settings
 
@@ -56,10 +63,12 @@ _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 _VERSION_TAGS = (
     "partition", "train_start", "train_end", "policy_hash", "file_sha256", "file_bytes", "contract",
     "contract_sha256", "dataset_digest", "lake_snapshot", "timesteps", "seed", "dagster_run_id",
-    "actions", "actions_sha256", "max_positions",
+    "actions", "actions_sha256", "max_positions", *SEARCH,
 )  # fmt: skip
 _DATES = frozenset({"train_start", "train_end"})
-_NUMBERS = frozenset({"file_bytes", "lake_snapshot", "timesteps", "seed", "max_positions"})
+_NUMBERS = frozenset(
+    {"file_bytes", "lake_snapshot", "timesteps", "seed", "max_positions", "search_trials"}
+)
 
 
 @dataclass(frozen=True)
@@ -254,14 +263,8 @@ class Registry:
             MLflow does not answer.
         """
         with self._session() as client:
-            known = {str(item.version): item for item in self._all_versions(client)}
-            if version not in known:
-                raise ModelFileMismatch(
-                    f"{self.name} has no version {version!r}; it has {sorted(known, key=int)}",
-                    hint="Registry.versions() lists them with their training windows",
-                )
-            tags = known[version].tags
-            path = self._download(known[version])
+            found = self._known(client, version)
+            tags, path = found.tags, self._download(found)
         identity = FileIdentity(tags["file_sha256"], int(tags["file_bytes"]))
         identity.check(path.read_bytes(), str(path))
         return FetchedModel(
@@ -283,6 +286,39 @@ class Registry:
         """
         found = self.fetch(version)
         return load_policy(found.path, found.identity, get_contract(found.contract))
+
+    def load_seeds(self, version: str) -> dict[int, PolicyNet]:
+        """Fetch the networks of all seeds that a version was chosen from, the chosen one included.
+
+        Empty if their weights were not kept, as those of versions from before they were.
+
+        Raises
+        ------
+        ModelFileMismatch, ContractMismatch, RegistryUnavailable
+            See :meth:`load`; of a seed whose weights were kept the file is gone or another.
+        """
+        with self._session() as client:
+            item = self._known(client, version)
+            asked = f"tags.`{PARENT_TAG}` = '{item.run_id}' AND tags.kind = '{SEED_KIND}'"
+            runs = client.search_runs([self._experiment(client)], asked)
+            if not all("file_sha256" in run.data.tags for run in runs):
+                return {}
+            found = {
+                int(run.data.params["seed"]): (
+                    self._fetched(
+                        f"{run.info.artifact_uri}/{WEIGHTS_FILE}",
+                        f"{version}/{run.info.run_id}",
+                        f"a seed of {self.name} version {version}",
+                    ),
+                    FileIdentity(run.data.tags["file_sha256"], int(run.data.tags["file_bytes"])),
+                )
+                for run in runs
+            }
+        contract = get_contract(item.tags["contract"])
+        return {
+            seed: PolicyNet.load(path, identity, contract)
+            for seed, (path, identity) in sorted(found.items())
+        }
 
     def load_recorded(self, version: str, identity: FileIdentity, contract: str) -> LoadedPolicy:
         """Build the policy of a version whose file is known, from the copy kept beside the lake.
@@ -371,6 +407,15 @@ class Registry:
     def _all_versions(self, client: Any) -> list[Any]:
         return list(client.search_model_versions(f"name = '{self.name}'"))
 
+    def _known(self, client: Any, version: str) -> Any:
+        known = {str(item.version): item for item in self._all_versions(client)}
+        if version not in known:
+            raise ModelFileMismatch(
+                f"{self.name} has no version {version!r}; it has {sorted(known, key=int)}",
+                hint="Registry.versions() lists them with their training windows",
+            )
+        return known[version]
+
     def _registered(self, client: Any, record: TrainingRecord) -> Any | None:
         for item in self._all_versions(client):
             if item.tags.get(RECORD_TAG) == record.record_id:
@@ -397,13 +442,17 @@ class Registry:
         return str(client.create_experiment(self.profile, artifact_location=artifacts))
 
     def _download(self, version: Any) -> Path:
-        mlflow = _mlflow()
         uri = f"{version.source}/artifacts/{WEIGHTS_FILE}"
-        target = None  # local artifacts are read where they are
+        return self._fetched(uri, str(version.version), f"{self.name} version {version.version}")
+
+    def _fetched(self, uri: str, folder: str, whose: str) -> Path:
+        """A file of MLflow's on this machine: local ones where they are, others in ``folder``."""
+        mlflow = _mlflow()
+        target = None
         if not self._is_local:
-            folder = self.downloads / self.model / str(version.version)
-            folder.mkdir(parents=True, exist_ok=True)
-            target = str(folder)
+            own = self.downloads / self.model / folder
+            own.mkdir(parents=True, exist_ok=True)
+            target = str(own)
         try:
             return Path(
                 mlflow.artifacts.download_artifacts(
@@ -414,7 +463,7 @@ class Registry:
             if error.error_code not in _ABSENT:
                 raise
             raise ModelFileMismatch(
-                f"{uri} of {self.name} version {version.version} is gone: {error}",
+                f"{uri} of {whose} is gone: {error}",
                 hint="restore mlruns/artifacts from a backup, or train that window again",
             ) from error
 

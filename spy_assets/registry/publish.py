@@ -17,6 +17,7 @@ WEIGHTS_FILE = "policy.npz"
 RECORD_TAG = "record_id"
 _SERVING = Path(__file__).with_name("serving.py")
 PARENT_TAG = "mlflow.parentRunId"
+SEED_KIND = "seed"
 MOST_METRICS = 1_000  # MLflow's limit in one request
 _PARAM_LENGTH = 6_000  # MLflow's limit of characters
 _ACTIONS_OF_DAILY = 7
@@ -47,7 +48,7 @@ def publish_runs(client: Any, experiment_id: str, record: TrainingRecord) -> tup
         snapshot=record.lake_snapshot,
     )
     client.log_inputs(parent, datasets=[data])
-    tags = _run_tags(record) | {"kind": "seed"}
+    tags = _run_tags(record) | {"kind": SEED_KIND}
     for seed_run in record.seeds:
         publish_seed(client, experiment_id, parent, seed_run, tags)
     client.log_figure(parent, _learning_curve(record), "learning_curve.png")
@@ -113,17 +114,25 @@ def _curve_metrics(run: SeedRun) -> Iterator[Any]:
 def publish_seed(
     client: Any, experiment_id: str, parent: str, run: SeedRun, tags: Mapping[str, str]
 ) -> None:
-    """Log one seed with its curve, nested in its training's run."""
-    run_id = client.create_run(
-        experiment_id,
-        run_name=f"seed {run.seed}",
-        tags={**tags, PARENT_TAG: parent, "policy_hash": run.policy_hash},
-    ).info.run_id
+    """Log one seed with its curve, and its weights if it has them, nested in its training's run."""
+    own = {**tags, PARENT_TAG: parent, "policy_hash": run.policy_hash}
+    if run.identity is not None:
+        own |= {"file_sha256": run.identity.sha256, "file_bytes": str(run.identity.size_bytes)}
+    run_id = client.create_run(experiment_id, run_name=f"seed {run.seed}", tags=own).info.run_id
     client.log_batch(run_id, params=params_of({"seed": run.seed}), metrics=metrics_of(run.metrics))
     points = list(_curve_metrics(run))
     for start in range(0, len(points), MOST_METRICS):
         client.log_batch(run_id, metrics=points[start : start + MOST_METRICS])
+    if run.weights is not None:
+        _log_weights(client, run_id, run.weights)
     client.set_terminated(run_id)
+
+
+def _log_weights(client: Any, run_id: str, weights: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / WEIGHTS_FILE
+        file.write_bytes(weights)
+        client.log_artifact(run_id, str(file))
 
 
 def _learning_curve(record: TrainingRecord) -> Any:

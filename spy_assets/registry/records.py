@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from spy_assets.models.policy.weights import FileIdentity
 from spy_assets.simulator.mandate import DAILY_MANDATE, Mandate
+
+#: Hyper-parameters of a training that was tuned, tags of its version too: by which search, and how many
+#: configurations that had tried.
+SEARCH: Final = ("search", "search_trials")
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,45 @@ class SeedRun:
         Final figures, such as the net P&L on the inner validation tail.
     curve
         One row per rollout; ``timesteps`` is the step, a value that is not known is absent.
+    weights
+        Bytes of its weights file, where it shall be run again; None where nobody will.
     """
 
     seed: int
     policy_hash: str
     metrics: Mapping[str, float]
     curve: Sequence[Mapping[str, float]]
+    weights: bytes | None = None
+
+    @property
+    def identity(self) -> FileIdentity | None:
+        """Size and SHA-256 of the weights file, if there is one."""
+        return None if self.weights is None else FileIdentity.of(self.weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the weights, which are named by size and SHA-256."""
+        return {
+            "seed": self.seed,
+            "policy_hash": self.policy_hash,
+            "metrics": dict(self.metrics),
+            "curve": [dict(row) for row in self.curve],
+            "weights": None if self.identity is None else asdict(self.identity),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], weights: Mapping[int, bytes]) -> SeedRun:
+        """Read a seed back; records of before the weights of seeds were kept name none.
+
+        Raises
+        ------
+        ModelFileMismatch
+            ``weights`` lack its file, or have another.
+        """
+        named, data = values.get("weights"), None
+        if named is not None:
+            data = weights.get(values["seed"], b"")
+            FileIdentity(**named).check(data, f"weights of seed {values['seed']}")
+        return cls(**(dict(values) | {"weights": data}))
 
 
 @dataclass(frozen=True)
@@ -123,36 +160,32 @@ class TrainingRecord:
             "seed": str(self.seed),
             "dagster_run_id": self.dagster_run_id,
             **{name: str(value) for name, value in self.mandate.record().items()},
+        } | {
+            name: str(self.hyperparameters[name]) for name in SEARCH if name in self.hyperparameters
         }
 
     def to_json(self) -> str:
         """Everything but the weights, which are named by size and SHA-256."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values |= {
-            "weights": {"sha256": self.identity.sha256, "size_bytes": self.identity.size_bytes},
+            "weights": asdict(self.identity),
             "train_start": self.train_start.isoformat(),
             "train_end": self.train_end.isoformat(),
             "mandate": self.mandate.record(),
-            "seeds": [
-                {
-                    "seed": run.seed,
-                    "policy_hash": run.policy_hash,
-                    "metrics": dict(run.metrics),
-                    "curve": [dict(row) for row in run.curve],
-                }
-                for run in self.seeds
-            ],
+            "seeds": [run.to_dict() for run in self.seeds],
         }
         return json.dumps(values, sort_keys=True, indent=1)
 
     @classmethod
-    def from_json(cls, text: str, weights: bytes) -> TrainingRecord:
-        """Read a record back.
+    def from_json(
+        cls, text: str, weights: bytes, seed_weights: Mapping[int, bytes] | None = None
+    ) -> TrainingRecord:
+        """Read a record back; ``seed_weights`` is seed to file.
 
         Raises
         ------
         ModelFileMismatch
-            ``weights`` are not the ones that the record was written with.
+            ``weights`` or those of a seed are not the ones that the record was written with.
         """
         values = json.loads(text)
         FileIdentity(**values["weights"]).check(weights, f"weights of {values['partition']}")
@@ -162,6 +195,6 @@ class TrainingRecord:
             "train_start": date.fromisoformat(values["train_start"]),
             "train_end": date.fromisoformat(values["train_end"]),
             "mandate": Mandate.recorded(values.get("mandate") or {}),
-            "seeds": tuple(SeedRun(**run) for run in values["seeds"]),
+            "seeds": tuple(SeedRun.from_dict(run, seed_weights or {}) for run in values["seeds"]),
         }
         return cls(**values)

@@ -16,6 +16,7 @@ from spy_assets.registry.records import TrainingRecord
 
 _RECORD = "record.json"
 _WEIGHTS = "policy.npz"
+_SEED_WEIGHTS = "seed_{}.npz"
 
 
 class Spool:
@@ -32,7 +33,13 @@ class Spool:
         partial = self.folder / f".{record.record_id}.{os.getpid()}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for name, data in ((_WEIGHTS, record.weights), (_RECORD, record.to_json().encode())):
+        files = {_WEIGHTS: record.weights, _RECORD: record.to_json().encode()}
+        files |= {
+            _SEED_WEIGHTS.format(run.seed): run.weights
+            for run in record.seeds
+            if run.weights is not None
+        }
+        for name, data in files.items():
             with atomic_file(partial / name) as file:
                 file.write(data)
         partial.rename(final)
@@ -51,10 +58,12 @@ class Spool:
         Raises
         ------
         ModelFileMismatch
-            Its weights were altered since.
+            Its weights, or those of a seed, were altered since.
         """
         weights = (path / _WEIGHTS).read_bytes()
-        return TrainingRecord.from_json((path / _RECORD).read_text(), weights)
+        found = path.glob(_SEED_WEIGHTS.format("*"))
+        seeds = {int(file.stem.partition("_")[2]): file.read_bytes() for file in found}
+        return TrainingRecord.from_json((path / _RECORD).read_text(), weights, seeds)
 
     def remove(self, path: Path) -> None:
         """Forget a record that the registry has."""

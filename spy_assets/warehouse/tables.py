@@ -289,7 +289,7 @@ _MODELS = (
         _VERSION,
         ("window_start", "DATE", "First session evaluated."),
         ("window_end", "DATE", "Last session evaluated."),
-        ("strategy", "VARCHAR", "policy, or the baseline's name."),
+        ("strategy", "VARCHAR", "policy, champion, the baseline's name, or a seed: seed_N."),
         ("net_pnl", "DOUBLE", "Profit after costs, USD."),
         ("mean_daily", "DOUBLE", "Mean daily profit, USD."),
         ("ci_low", "DOUBLE", "Lower end of the mean's confidence interval, USD."),

@@ -1,8 +1,8 @@
 """The gate on markets where nothing can be learnt, and on one where something can.
 
 No agent here is trained by gradient: each of a hundred tries five random policies on one half of a
-random walk, keeps the one that earned most there, and is judged on the other half. The best of a few at
-random is what a search without skill amounts to.
+random walk, keeps the one that earned most there, and is judged on the other half, with all five as the
+seeds that it was chosen from. The best of a few at random is what a search without skill amounts to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from spy_assets.evaluation.backtest import (
-    Act,
     BacktestResult,
     Mask,
     Observation,
@@ -23,6 +22,7 @@ from spy_assets.evaluation.backtest import (
 )
 from spy_assets.evaluation.baselines import run_baselines
 from spy_assets.evaluation.gate import GateVerdict, promotion_gate
+from spy_assets.evaluation.seed_spread import SeedSpread, seed_spread
 from spy_assets.simulator.actions import DailyAction
 from spy_assets.simulator.market_path import MarketPath
 from spy_assets_tests.evaluation.markets import random_walk
@@ -46,10 +46,24 @@ class Judged:
     verdict: GateVerdict
 
 
-def trained_agent(venue: Venue, generator: np.random.Generator) -> tuple[float, Act]:
+@dataclass(frozen=True)
+class Agent:
+    """What it earned where it was trained, and the runs of all that it tried, its choice first."""
+
+    trained_pnl: float
+    runs: list[BacktestResult]
+
+    @property
+    def spread(self) -> SeedSpread:
+        return seed_spread([[run.daily.net_pnl] for run in self.runs], seed=0)
+
+
+def trained_agent(training: Venue, window: Venue, generator: np.random.Generator) -> Agent:
     tried = [random_policy(generator) for _ in range(TRIES)]
-    earned = [run_policy(venue, act).daily.net_pnl for act in tried]
-    return max(earned), tried[int(np.argmax(earned))]
+    earned = [run_policy(training, act).daily.net_pnl for act in tried]
+    best = int(np.argmax(earned))
+    others = [act for k, act in enumerate(tried) if k != best]
+    return Agent(earned[best], [run_policy(window, act) for act in (tried[best], *others)])
 
 
 def judged_on_noise(number: int) -> list[Judged]:
@@ -57,14 +71,16 @@ def judged_on_noise(number: int) -> list[Judged]:
     path = random_walk(1_000 + number, 2 * HALF)
     training, window = Venue(path, stop=HALF), Venue(path, start=HALF)
     generator = np.random.default_rng(number)
-    trained = [trained_agent(training, generator) for _ in range(AGENTS)]
-    runs = {str(k): run_policy(window, act) for k, (_, act) in enumerate(trained)}
+    trained = [trained_agent(training, window, generator) for _ in range(AGENTS)]
+    runs = {str(k): agent.runs[0] for k, agent in enumerate(trained)}
     rivals = run_baselines(window)
     found = []
-    for name, (earned, _) in zip(runs, trained, strict=True):
+    for name, agent in zip(runs, trained, strict=True):
         beside = {other: run for other, run in runs.items() if other != name}
-        verdict = promotion_gate(runs[name], None, rivals, bootstrap=True, candidates=beside)
-        found.append(Judged(earned, runs[name], verdict))
+        verdict = promotion_gate(
+            runs[name], None, rivals, bootstrap=True, candidates=beside, spread=agent.spread
+        )
+        found.append(Judged(agent.trained_pnl, runs[name], verdict))
     return found
 
 
@@ -74,10 +90,16 @@ def hundred() -> list[Judged]:
 
 
 def test_of_a_hundred_agents_trained_on_noise_none_is_promoted(hundred: list[Judged]) -> None:
-    """Of 500 agents on 50 such markets none is either; one is if the nine beside it are forgotten."""
+    """Without their seeds none of 500 on 50 markets is either; one is without the nine beside it."""
     assert len(hundred) == MARKETS * AGENTS
     assert [one.verdict.basis for one in hundred].count("gate") == 0
     assert {one.verdict.trials for one in hundred} == {AGENTS}
+
+
+def test_their_seeds_were_judged_and_most_of_them_do_not_earn(hundred: list[Judged]) -> None:
+    spreads = [one.verdict.evidence.spread for one in hundred]
+    assert {spread.seeds for spread in spreads if spread} == {TRIES}
+    assert sum(bool(spread and spread.iqm.estimate > 0) for spread in spreads) < len(hundred) / 2
 
 
 def test_they_were_trained_and_traded(hundred: list[Judged]) -> None:

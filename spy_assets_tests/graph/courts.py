@@ -20,7 +20,7 @@ from spy_assets.defs import judging, models, refusals
 from spy_assets.defs.resources import SpyResource
 from spy_assets.features.contracts import DAILY_15_PROXY_V1, ObservationContract
 from spy_assets.models.policy.weights import encode_weights, policy_hash
-from spy_assets.registry import Registry
+from spy_assets.registry import Registry, SeedRun
 from spy_assets.sessions import decision_time, previous_session
 from spy_assets.settings import Settings, load_settings
 from spy_assets.signals.champion import Champion, champion_effective_at
@@ -34,7 +34,7 @@ from spy_assets_tests.models.policies import random_tensors, training_record
 from spy_assets_tests.registry.templates import fresh_registry
 
 SESSIONS = 420
-CALLS, IDLE = 0, HOLD
+CALLS, PUTS, IDLE = 0, 1, HOLD
 DAILY_15 = TableSpec(
     name="features.daily_15",
     key=("symbol", "session"),
@@ -69,6 +69,12 @@ def wants(action: int) -> dict[str, Any]:
     tensors["action_net.bias"][HOLD] = 3.0
     tensors["action_net.bias"][action] = 6.0
     return tensors
+
+
+def seed_run(seed: int, action: int, contract: ObservationContract) -> SeedRun:
+    """A seed whose policy wants one action."""
+    tensors = wants(action)
+    return SeedRun(seed, policy_hash(tensors), {}, [], encode_weights(tensors, contract))
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,14 @@ class Court:
         action: int,
         nudge: float = 0.0,
         contract: ObservationContract = DAILY_15_PROXY_V1,
+        seeds: Sequence[int] = (),
+        **changes: Any,
     ) -> Any:
+        """A training that ended in a policy that wants one action.
+
+        ``nudge`` makes it another policy of the same actions; ``seeds`` are the actions that the
+        policies of its seeds want, this one's included.
+        """
         tensors = wants(action)
         tensors["value_net.bias"][0] = nudge  # another policy hash, the same actions
         train = self.settings.train
@@ -133,6 +146,8 @@ class Court:
             contract_sha256=contract.sha256,
             observation=contract.names,
             train_end=end,
+            seeds=[seed_run(k, wanted, contract) for k, wanted in enumerate(seeds)],
+            **changes,
         )
 
     def make(self, assets: list[Any], window: Any, now: datetime | None = None, **how: Any) -> Any:

@@ -367,6 +367,7 @@ def test_a_search_is_recorded_with_the_number_of_its_trials(taught: Court) -> No
         found = learning.tuned_parameters(lake, window, "ppo")
         with pytest.raises(DataError, match="no search for dqn"):
             learning.tuned_parameters(lake, window, "dqn")
+    assert found.origin == {"search": f"ppo {window}", "search_trials": 3}
     tuned = agents.agent_preset(agents.AgentRun(seeds=1, timesteps=4096), "sample", found)
     assert tuned.hyperparameters() == json.loads(row["config"]) | {"episode_length": 252}
     again = run(taught, agents.hyperparameters, window, trials=2, timesteps=4096, **SHORT)

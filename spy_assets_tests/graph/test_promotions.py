@@ -14,8 +14,9 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import trim_mean
 
-from spy_assets.defs import account, judging, models
+from spy_assets.defs import account, judging, learning, models
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import DataError
 from spy_assets.features.contracts import DAILY_15_CHAIN_V1
@@ -24,7 +25,7 @@ from spy_assets.registry import Registry
 from spy_assets.sessions import decision_time, next_session, previous_session
 from spy_assets.warehouse import Warehouse
 from spy_assets.warehouse.tables import TABLES
-from spy_assets_tests.graph.courts import CALLS, DAILY_15, IDLE, Court
+from spy_assets_tests.graph.courts import CALLS, DAILY_15, IDLE, PUTS, Court
 
 
 @pytest.fixture
@@ -270,6 +271,59 @@ def test_trials_are_versions_whose_windows_overlap(court: Court, back: int, coun
     assert judging.trials(versions.clear(), last, 63) == 1
 
 
+def searched(court: Court, trials: int, session: date) -> dict[str, Any]:
+    """Plant a search that tried so many configurations, and give what a training says of it."""
+    spec = TABLES["models.hyperparameters"]
+    row = {"window_end": session, "algorithm": "ppo", "trials": trials, "params": '{"gamma": 0.9}',
+           "available_at": decision_time(session), "source": "test"}  # fmt: skip
+    with Warehouse.open(court.settings) as lake:
+        lake.write(spec, judging.frame(spec, [row]), ingested_at=decision_time(session))
+        return learning.tuned_parameters(lake, court.days[-1], "ppo").origin
+
+
+def test_the_trials_of_a_search_deflate_what_was_tuned_by_it(court: Court) -> None:
+    window = court.days[-1]
+    origin = searched(court, 50, previous_session(window))
+    court.register(window, CALLS, hyperparameters=origin)
+    tuned = json.loads(court.judge(window)["metrics"])
+    court.register(window, CALLS, nudge=1.0)
+    plain = json.loads(court.judge(window)["metrics"])
+    assert (tuned["trials"], plain["trials"]) == (1 + 50, 2 + 50)
+    assert tuned["level"] == pytest.approx(1 - 0.05 / 51)
+    # Untuned the same policy is proven here; alone it is deflated by nothing, the best of one.
+    assert court.rows("models.promotions").filter(version="1")["basis"].item() == "bootstrap"
+    assert tuned["deflated_sharpe"] < tuned["probabilistic_sharpe"]
+
+
+def test_each_search_counts_once_and_as_it_was_last_known(court: Court) -> None:
+    last, far = court.days[-1], court.days[-90]
+    found = [(last, "ppo a", 20), (last, "ppo a", 50), (last, "ppo b", 7), (last, None, None)]
+    rows = [*found, (far, "ppo c", 1_000)]
+    columns = ("partition", "search", "search_trials")
+    versions = pl.DataFrame(
+        [dict(zip(columns, (str(row[0]), *row[1:]), strict=True)) for row in rows]
+    )
+    assert judging.trials(versions, last, 63) == 4 + 50 + 7
+
+
+def test_a_tuned_training_takes_what_the_search_found(court: Court) -> None:
+    searched(court, 50, previous_session(court.days[-1]))
+    spy = SpyResource(overrides=court.settings.model_dump(mode="json", exclude_unset=True))
+    with Warehouse.open(court.settings) as lake:
+        found = learning.tuned_parameters(lake, court.days[-1], "ppo")
+    config = models.DailyTraining(preset="sample", tuned=True)
+    assert models.agent_config(spy, config, found).gamma == 0.9
+    assert models.agent_config(spy, config).gamma != 0.9
+
+
+def test_a_training_that_is_to_be_tuned_without_a_search_fails_at_once(court: Court) -> None:
+    config = {"ops": {"models__ppo_daily": {"config": {"tuned": True}}}}
+    made = court.make([models.ppo_daily], court.days[-1], run_config=config, raise_on_error=False)
+    (failure,) = [event for event in made.all_events if event.is_step_failure]
+    assert "no search for ppo is known" in str(failure.step_failure_data.error)
+    assert not [event for event in made.all_events if event.is_step_up_for_retry]
+
+
 def test_later_windows_do_not_take_a_verdict_back(live: Court) -> None:
     window = live.days[-30]
     live.register(window, CALLS)
@@ -313,6 +367,63 @@ def test_a_historical_source_has_one_window_per_session(court: Court) -> None:
     court.register(previous_session(last, 63), CALLS)
     court.judge(previous_session(last, 63))
     assert window_for(court, last) == previous_session(last, 60)
+
+
+def seeds_of(court: Court) -> dict[str, float]:
+    """Net P&L of the seeds that were judged, by name."""
+    rows = court.rows("models.evaluations").filter(pl.col("strategy").str.starts_with("seed_"))
+    return dict(rows.sort("strategy").select("strategy", "net_pnl").iter_rows())
+
+
+@pytest.mark.parametrize(
+    ("actions", "basis", "words"),
+    [((CALLS, CALLS, IDLE), "gate", "67%"), ((CALLS, PUTS, PUTS, PUTS), "bootstrap", "25%")],
+)
+def test_the_middle_of_the_seeds_has_to_earn(
+    court: Court, actions: tuple[int, ...], basis: str, words: str
+) -> None:
+    window = court.days[-1]
+    court.register(window, CALLS, seeds=actions)
+    decided, found = court.judge(window), seeds_of(court)
+    metrics = json.loads(decided["metrics"])
+    assert (decided["basis"], len(found)) == (basis, len(actions))
+    assert f"{words} of the runs earned" in decided["reason"]
+    assert metrics["seed_iqm"] == pytest.approx(trim_mean(list(found.values()), 0.25))
+    low, high = metrics["seed_iqm_ci"]
+    assert min(found.values()) <= low <= metrics["seed_iqm"] < high <= max(found.values())
+
+
+def test_the_chosen_seed_runs_as_the_version_does(court: Court) -> None:
+    court.register(court.days[-1], CALLS, seeds=(CALLS, IDLE))
+    court.judge(court.days[-1])
+    judged = court.rows("models.evaluations").drop("strategy", "ingested_at", "available_at")
+    names = court.rows("models.evaluations")["strategy"].to_list()
+    policy, chosen = (judged.row(names.index(name)) for name in ("policy", "seed_0"))
+    assert policy == chosen
+
+
+@pytest.mark.parametrize(
+    ("actions", "why"),
+    [((), "registered without the weights of its seeds"), ((CALLS,), "of one seed")],
+)
+def test_a_version_without_the_weights_of_its_seeds_says_so(
+    court: Court, actions: tuple[int, ...], why: str
+) -> None:
+    court.register(court.days[-1], CALLS, seeds=actions)
+    decided = court.judge(court.days[-1])
+    assert decided["basis"] == "gate"
+    assert "seeds not judged: version 1 " in decided["reason"]
+    assert why in json.loads(decided["metrics"])["seed_note"]
+
+
+def test_a_broken_seed_is_a_reason_and_no_error(court: Court) -> None:
+    court.register(court.days[-1], CALLS, seeds=(CALLS, IDLE))
+    files = court.registry.folder.glob("artifacts/**/artifacts/policy.npz")
+    for file in files:
+        if file != court.registry.fetch("1").path:
+            file.write_bytes(b"")
+    decided = court.judge(court.days[-1])
+    assert "seeds not judged: the weights of a seed of version 1" in decided["reason"]
 
 
 SMALL = {"ops": {"models__ppo_daily": {"config": {"timesteps": 4096, "seeds": 1}}}}

@@ -18,7 +18,16 @@ from spy_assets.defs import models, refusals
 from spy_assets.registry import Registry
 from spy_assets.sessions import decision_time
 from spy_assets_tests.graph.courts import CALLS, IDLE, Court
-from spy_assets_tests.graph.worlds import LAST, World, latest_check, make, runner, signals
+from spy_assets_tests.graph.worlds import (
+    LAST,
+    World,
+    latest_check,
+    make,
+    quiet,
+    read,
+    runner,
+    signals,
+)
 from spy_assets_tests.models.policies import training_record
 
 EVALUATION, PROMOTIONS = (dg.AssetKey(["models", name]) for name in ("evaluation", "promotions"))
@@ -33,14 +42,15 @@ def court(tmp_path: Path) -> Court:
 
 
 @contextmanager
-def judging(court: Court) -> Iterator[plan.Runner]:
-    with runner(court.settings, decision_time(court.days[-1])) as made:
+def judging(court: Court, days_later: int = 0) -> Iterator[plan.Runner]:
+    now = decision_time(court.days[-1]) + timedelta(days=days_later)
+    with runner(court.settings, now) as made:
         made.console = Console(file=io.StringIO(), width=200)
         yield made
 
 
-def judge(made: plan.Runner, court: Court) -> plan.Step:
-    return made.stage("judge", "train_daily", [str(court.days[-1])], **JUDGING)
+def judge(made: plan.Runner, court: Court, **how: Any) -> plan.Step:
+    return made.stage("judge", "train_daily", [str(court.days[-1])], **JUDGING, **how)
 
 
 def told(made: plan.Runner) -> str:
@@ -51,12 +61,15 @@ def told(made: plan.Runner) -> str:
 def test_a_refusal_stops_the_promotion_and_is_told_not_raised(court: Court) -> None:
     court.register(court.days[-1], IDLE)
     with judging(court) as made:
-        assert judge(made, court).materialized == 1
+        step = judge(made, court)
         (run,) = made.instance.get_runs()
         events = [one.dagster_event for one in made.instance.all_logs(run.run_id)]
         status, shown = latest_check(made.instance, "models/evaluation", "promotion_gate")
         assert not made.instance.get_materialized_partitions(PROMOTIONS)
-        assert "challenger refused: version 1: not shown: 0 trades, least 10" in told(made)
+        words = told(made)
+    assert step.materialized == 1
+    assert step.refused.startswith("challenger refused: version 1: not shown: 0 trades, least 10")
+    assert "challenger refused: version 1" in words
     assert (run.status, status) == (dg.DagsterRunStatus.FAILURE, "FAILED")
     assert shown[refusals.REFUSED].startswith("challenger refused: version 1")
     assert not [one for one in events if one and one.is_step_up_for_retry]
@@ -102,19 +115,39 @@ def test_a_promotion_alone_does_not_go_round_the_gate(court: Court) -> None:
     assert court.registry.alias("champion") is None
 
 
-@pytest.mark.parametrize("heir", [None, "1"])
-def test_an_acceptance_that_is_taken_back_leaves_the_alias(court: Court, heir: str | None) -> None:
-    if heir is not None:
-        court.register(court.days[-30], IDLE)
-        Court.sit(court.settings.home, source="yfinance").judge(court.days[-30])
-    taken = court.register(court.days[-1], CALLS)
-    assert court.judge(court.days[-1])["basis"] == "gate"
+def strict(court: Court) -> Court:
+    """The same profile with a gate that nothing passes."""
+    promotion = {"min_trades": 1_000, **NO_BOOTSTRAP}
+    return Court.sit(court.settings.home, source="yfinance", promotion=promotion)
+
+
+def test_a_champion_is_promoted_outlives_a_refusal_and_is_withdrawn(court: Court) -> None:
+    court.register(court.days[-1], CALLS)
+    with judging(court) as made:
+        assert judge(made, court).materialized == 2
+    court.register(court.days[-1], IDLE)
+    with judging(court, days_later=1) as made:
+        assert "version 2" in judge(made, court, force=True).refused
+        assert court.registry.alias("champion") == "1"
+        assert judge(made, court).skipped == 2
+    court.registry.set_alias("challenger", "1")
+    with judging(strict(court), days_later=2) as made:
+        assert "version 1" in judge(made, court, force=True).refused
+        assert judge(made, court).skipped == 2
+    assert court.registry.alias("champion") is None
+    assert court.champion_at(decision_time(court.days[-1]) + timedelta(days=3)) is None
+
+
+def test_the_alias_of_a_withdrawn_champion_goes_to_the_one_before(court: Court) -> None:
+    window = court.days[-1]
+    court.register(court.days[-30], IDLE)
+    Court.sit(court.settings.home, source="yfinance").judge(court.days[-30])
+    taken = court.register(window, CALLS)
+    assert court.judge(window)["basis"] == "gate"
     assert court.registry.alias("champion") == taken
-    strict = {"min_trades": 1_000, **NO_BOOTSTRAP}
-    later = Court.sit(court.settings.home, source="yfinance", promotion=strict)
-    again = later.judge(court.days[-1], decision_time(court.days[-1]) + timedelta(days=1))
+    again = strict(court).judge(window, decision_time(window) + timedelta(days=1))
     assert (again["version"], again["accepted"]) == (taken, False)
-    assert court.registry.alias("champion") == heir
+    assert court.registry.alias("champion") == "1"
 
 
 def checked(*, refuses: bool = False, finds_fault: bool = False, breaks: bool = False) -> Any:
@@ -150,6 +183,20 @@ def checked(*, refuses: bool = False, finds_fault: bool = False, breaks: bool = 
 )
 def test_only_a_refusal_and_nothing_else_is_a_refusal(what: Any, words: str | None) -> None:
     assert refusals.refusal_of(checked(**what).all_events) == words
+
+
+@pytest.mark.slow
+def test_a_refused_training_ends_well_and_is_not_made_again(world: World, tmp_path: Path) -> None:
+    settings = world.copy(tmp_path)
+    told = plan.train(settings, quiet(), timesteps=16_384, seeds=2)
+    assert (told["version"], told["accepted"], told["basis"]) == ("2", False, "refused")
+    judged = read(settings, "models.evaluations").filter(version="2")["strategy"].to_list()
+    assert len([name for name in judged if name.startswith("seed_")]) == 2
+    summary = plan.run(settings, quiet())
+    assert summary.signal is not None
+    assert summary.signal["model_version"] == "1"
+    trained = {step.name: step.materialized for step in summary.steps}
+    assert trained["train and judge the model"] == 0
 
 
 @pytest.mark.slow

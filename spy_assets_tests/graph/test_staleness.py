@@ -288,8 +288,9 @@ def test_needs_are_merged_into_one_run() -> None:
     assert merge([Needed(a, None, "")]) == ([a], [])
 
 
-def court_graph(*, accepts: bool = True) -> dg.Definitions:
+def court_graph(*, accepts: bool = True, warns: bool = False) -> dg.Definitions:
     """model -> judged, with a verdict -> promoted, all by session."""
+    severity = dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
 
     @dg.asset(partitions_def=SESSIONS)
     def model() -> None: ...
@@ -298,7 +299,8 @@ def court_graph(*, accepts: bool = True) -> dg.Definitions:
 
     @dg.asset(partitions_def=SESSIONS, deps=[model], check_specs=[gate], code_version="1")
     def judged() -> dg.MaterializeResult:
-        return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=accepts)])
+        verdict = dg.AssetCheckResult(passed=accepts, severity=severity)
+        return dg.MaterializeResult(check_results=[verdict])
 
     @dg.asset(partitions_def=SESSIONS, deps=[judged])
     def promoted() -> None: ...
@@ -306,10 +308,10 @@ def court_graph(*, accepts: bool = True) -> dg.Definitions:
     return dg.Definitions(assets=[model, judged, promoted])
 
 
-def decide(instance: DagsterInstance, part: str, *, accepts: bool) -> None:
-    job = court_graph(accepts=accepts).resolve_implicit_global_asset_job_def()
+def decide(instance: DagsterInstance, part: str, *, accepts: bool, warns: bool = False) -> None:
+    job = court_graph(accepts=accepts, warns=warns).resolve_implicit_global_asset_job_def()
     done = job.execute_in_process(instance=instance, partition_key=part, raise_on_error=False)
-    assert done.success is accepts
+    assert done.success is (accepts or warns)
 
 
 def due(instance: DagsterInstance, *wanted: str) -> dict[str, list[str]]:
@@ -344,3 +346,9 @@ def test_a_promotion_that_was_taken_back_is_not_due(instance: DagsterInstance) -
     history = History(instance, court_graph())
     assert history.withheld(AssetKey("promoted"), [day]) == {day}
     assert due(instance, day) == {}
+
+
+def test_a_verdict_that_only_warned_withholds_nothing(instance: DagsterInstance) -> None:
+    day = "2018-12-31"
+    decide(instance, day, accepts=False, warns=True)
+    assert History(instance, court_graph()).refused(AssetKey("judged")) == set()

@@ -47,6 +47,16 @@ def write_policy(path: Path, seed: int = 0) -> FileIdentity:
     return FileIdentity.of(data)
 
 
+def seed_runs(*seeds: int) -> list[SeedRun]:
+    """Seeds of a training with weights of their own."""
+    return [
+        SeedRun(
+            k, policy_hash(random_tensors(k)), {}, [], encode_weights(random_tensors(k), CONTRACT)
+        )
+        for k in seeds
+    ]
+
+
 def training_record(partition: str = "2018-09-28", seed: int = 0, **changes: Any) -> TrainingRecord:
     tensors = random_tensors(seed)
     curve = [

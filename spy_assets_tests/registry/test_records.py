@@ -9,7 +9,7 @@ from spy_assets.errors import ModelFileMismatch
 from spy_assets.registry import Spool, TrainingRecord
 from spy_assets.simulator.actions import DEFINED_RISK
 from spy_assets.simulator.mandate import DAILY_MANDATE, Mandate
-from spy_assets_tests.models.policies import training_record
+from spy_assets_tests.models.policies import seed_runs, training_record
 
 WIDE = Mandate.of(DEFINED_RISK, 3)
 
@@ -25,6 +25,36 @@ def test_json_refuses_other_weights() -> None:
     record = training_record()
     with pytest.raises(ModelFileMismatch):
         TrainingRecord.from_json(record.to_json(), record.weights[:-1])
+
+
+def test_weights_of_seeds_are_named_and_checked() -> None:
+    record = training_record(seeds=seed_runs(42, 84))
+    weights = {run.seed: run.weights or b"" for run in record.seeds}
+    again = TrainingRecord.from_json(record.to_json(), record.weights, weights)
+    assert [run.weights for run in again.seeds] == list(weights.values())
+    for broken in ({42: weights[42]}, weights | {84: weights[42]}):
+        with pytest.raises(ModelFileMismatch, match="weights of seed 84"):
+            TrainingRecord.from_json(record.to_json(), record.weights, broken)
+
+
+def test_a_record_of_before_the_weights_of_seeds_were_kept_is_read() -> None:
+    record = training_record()
+    old = json.loads(record.to_json())
+    for run in old["seeds"]:
+        del run["weights"]
+    again = TrainingRecord.from_json(json.dumps(old), record.weights)
+    assert [(run.seed, run.weights) for run in again.seeds] == [(42, None), (84, None)]
+
+
+def test_the_spool_keeps_the_weights_of_seeds(tmp_path: Path) -> None:
+    spool, record = Spool(tmp_path), training_record(seeds=seed_runs(42, 84))
+    folder = spool.put(record)
+    assert [run.weights for run in spool.read(folder).seeds] == [
+        run.weights for run in record.seeds
+    ]
+    (folder / "seed_84.npz").write_bytes(b"other")
+    with pytest.raises(ModelFileMismatch, match="weights of seed 84"):
+        spool.read(folder)
 
 
 def test_the_same_window_and_policy_are_the_same_record() -> None:

@@ -14,7 +14,14 @@ import pytest
 from spy_assets.errors import ModelFileMismatch
 from spy_assets.registry import Registry
 from spy_assets.settings import Settings, load_settings
-from spy_assets_tests.models.policies import ALL, CONTRACT, MIDDLE, random_net, training_record
+from spy_assets_tests.models.policies import (
+    ALL,
+    CONTRACT,
+    MIDDLE,
+    random_net,
+    seed_runs,
+    training_record,
+)
 from spy_assets_tests.registry.templates import fresh_registry
 
 
@@ -206,3 +213,47 @@ def test_a_spooled_training_waits_for_the_registry_of_its_own_model(registry: Re
     registry.model, registry.name = other.model, other.registered_name
     assert [logged.record_id for logged in registry.flush_spool()] == [other.record_id]
     assert registry.spool.pending() == []
+
+
+def test_every_seed_of_a_version_can_be_run_again(registry: Registry) -> None:
+    registry.log_training(training_record(seeds=seed_runs(84, 42)))
+    found = registry.load_seeds("1")
+    assert list(found) == [42, 84]
+    for seed, net in found.items():
+        expected = random_net(seed).probabilities(MIDDLE, ALL)
+        np.testing.assert_array_equal(net.probabilities(MIDDLE, ALL), expected)
+
+
+def test_the_weights_of_seeds_change_no_identity(registry: Registry) -> None:
+    plain, with_seeds = training_record(), training_record(seeds=seed_runs(42, 84))
+    assert with_seeds.version_tags() == plain.version_tags()
+    registry.log_training(plain)
+    assert registry.log_training(with_seeds).version == "1"
+    assert registry.load_seeds("1") == {}  # as it was registered
+
+
+def test_weights_of_seeds_reach_the_registry_by_the_spool_too(registry: Registry) -> None:
+    registry.spool.put(training_record(seeds=seed_runs(42, 84)))
+    registry.flush_spool()
+    assert list(registry.load_seeds("1")) == [42, 84]
+
+
+@pytest.mark.parametrize("damage", ["gone", "other"])
+def test_a_seed_whose_file_is_gone_or_another_is_a_model_error(
+    registry: Registry, damage: str
+) -> None:
+    registry.log_training(training_record(seeds=seed_runs(42, 84)))
+    files = sorted(registry.folder.glob("artifacts/**/policy.npz"))
+    (seed,) = [file for file in files if file.read_bytes() == seed_runs(84)[0].weights]
+    seed.unlink() if damage == "gone" else seed.write_bytes(b"other")
+    with pytest.raises(ModelFileMismatch, match=r"policy\.npz"):
+        registry.load_seeds("1")
+
+
+def test_a_version_says_by_which_search_it_was_tuned(registry: Registry) -> None:
+    registry.log_training(training_record())
+    registry.log_training(
+        training_record(seed=1, hyperparameters={"search": "ppo 2018-09-28", "search_trials": 50})
+    )
+    found = registry.versions().select("search", "search_trials")
+    assert found.rows() == [(None, None), ("ppo 2018-09-28", 50)]

@@ -113,8 +113,8 @@ class SearchResult:
     def trials(self) -> int:
         """Configurations tried, the base and the pruned ones included.
 
-        No judgement counts them: all were compared inside the training window, and sessions after it saw
-        only the best.
+        All were compared inside the training window, and sessions after it saw only the best. The gate
+        counts them among the trials of a version that was tuned by them all the same.
         """
         return 1 + self.complete + self.pruned
 
