@@ -22,6 +22,7 @@ from spy_assets.registry import Registry
 from spy_assets.sessions import decision_time, sessions_between
 from spy_assets.settings import Settings
 from spy_assets.signals.contract import Signal
+from spy_assets.simulator.actions import DAILY_ACTIONS
 from spy_assets.warehouse import Warehouse
 from spy_assets_tests.graph.worlds import FIRST, LAST, World, read
 
@@ -137,7 +138,7 @@ def test_the_router_becomes_champion_and_hears_the_regime(vacant: Settings) -> N
     given = heard(vacant)
     for one in given:
         assert (one.model_version, one.regime) == (version, known[one.session])
-        assert answer_again(registry, one) == pytest.approx(list(one.probabilities.values()))
+        assert answer_again(registry, one) == pytest.approx(said(one))
     assert len({one.regime for one in given}) > 1
     with Warehouse.open(vacant) as lake:  # what is fine-tuned is still the trained network
         assert base_policy(lake, registry, str(window)).version == "1"
@@ -154,9 +155,14 @@ def regimes(settings: Settings) -> dict[date, str | None]:
     return found
 
 
+def said(signal: Signal) -> list[float]:
+    """The signal's probabilities in the order of the actions."""
+    return [signal.probabilities[DAILY_ACTIONS[number].action.name] for number in DAILY_ACTIONS]
+
+
 def answer_again(registry: Registry, signal: Signal) -> list[float]:
     """What the signal's version says to what it saw, under the mask that it had."""
-    mask = np.array([value > 0 for value in signal.probabilities.values()])
+    mask = np.array(said(signal)) > 0
     seen = np.array(signal.state_vector, dtype=np.float32)
     asked = registry.load(signal.model_version).probabilities
     return ask(asked, seen, mask, DecisionContext(signal.regime)).probabilities.tolist()
