@@ -69,9 +69,9 @@ def run(settings: Settings, asset: Any, *days: date, **config: Any) -> dict[str,
     return {key: value.value for key, value in told.items()} | checks
 
 
-def seated(settings: Settings, version: str, window: date, **named: str) -> dict[str, Any]:
+def seated(settings: Settings, window: date, **named: str) -> dict[str, Any]:
     """Judge the window's challenger, or the one named, and promote it; gives the recorded decision."""
-    assert run(settings, models.evaluation, window, **named)["version"] == version
+    run(settings, models.evaluation, window, **named)
     run(settings, models.promotions, window)
     with Warehouse.open(settings) as lake:
         return judging.recorded_decision(lake, window)
@@ -112,10 +112,9 @@ def test_the_members_vote_becomes_champion_and_speaks(vacant: Settings) -> None:
     logged = registry._client.get_run(row["mlflow_run_id"]).data.metrics
     assert logged["abstain_rate"] == told["abstain_rate"]
 
-    assert (seated(vacant, version, window)["basis"], registry.alias("champion")) == (
-        "bootstrap",
-        "2",
-    )
+    decided = seated(vacant, window)
+    assert (decided["version"], decided["basis"]) == (version, "bootstrap")
+    assert registry.alias("champion") == version
     given = heard(vacant)
     assert {one.model_version for one in given} == {version}
     abstained = [one for one in given if one.abstained]
@@ -126,13 +125,14 @@ def test_the_members_vote_becomes_champion_and_speaks(vacant: Settings) -> None:
 
 def test_the_router_becomes_champion_and_hears_the_regime(vacant: Settings) -> None:
     window = window_of(vacant)
-    told = run(vacant, agents.regime_routing, window, **SHORT)
+    told = run(vacant, agents.regime_routing, window, least_sessions=30, **SHORT)
+    assert len(told["policies"]) > 1
     registry, version = Registry(vacant), told["version"]
     kept = json.loads(recorded(vacant, version)["hyperparameters"])
     assert (kept[COMPOSITE], kept["members"]) == ("router", told["policies"])
     assert kept["routing_verdict"] == told["verdict"]
     registry.set_alias("challenger", "1")  # a version that is named is judged all the same
-    assert seated(vacant, version, window, version=version)["version"] == version
+    assert seated(vacant, window, version=version)["version"] == version
     assert registry.alias("champion") == version
 
     known = regimes(vacant)
@@ -140,7 +140,8 @@ def test_the_router_becomes_champion_and_hears_the_regime(vacant: Settings) -> N
     for one in given:
         assert (one.model_version, one.regime) == (version, known[one.session])
         assert answer_again(registry, one) == pytest.approx(said(one))
-    assert len({one.regime for one in given}) > 1
+    members = registry.load(version).probabilities.policies
+    assert len({one.regime for one in given if one.regime in members}) > 1
     with Warehouse.open(vacant) as lake:  # what is fine-tuned is still the trained network
         assert base_policy(lake, registry, str(window)).version == "1"
 
