@@ -91,6 +91,13 @@ class AgentRun(TrainingRun):
     """Take what the last search known at the session changes of the preset."""
 
 
+class RoutingRun(AgentRun):
+    """As for an agent, and which regimes get a policy of their own."""
+
+    least_sessions: int = 252
+    """Training sessions that a regime needs for it, about a year; the others share the neutral one's."""
+
+
 class FinetuneRun(dg.Config):
     """How far outcomes or preferences may move the policy."""
 
@@ -426,7 +433,7 @@ def preference_finetune(
     table_name="models.regime_routing",
 )
 def regime_routing(
-    context: dg.AssetExecutionContext, spy: SpyResource, config: AgentRun
+    context: dg.AssetExecutionContext, spy: SpyResource, config: RoutingRun
 ) -> dg.MaterializeResult:
     """Train by regime, register the policies, and record the verdict on routing."""
     from spy_assets.models.policy.config import require_algorithm
@@ -441,6 +448,7 @@ def regime_routing(
         routed = composites.route(
             spy.settings, cut, own,
             lambda path, name: select(context, spy.settings, f"ppo_{name}", path, own),
+            least=config.least_sessions,
         )  # fmt: skip
         versions = {}
         for regime, selection in routed.selections.items():

@@ -291,6 +291,8 @@ def route(
     cut: Windows,
     config: AgentConfig,
     select: Callable[[MarketPath, str], Selection],
+    *,
+    least: int,
 ) -> Routed:
     """Train a policy per regime and one that sees the regime, and compare them where neither was.
 
@@ -300,6 +302,8 @@ def route(
         Account, windows and hyper-parameters.
     select
         Trains all seeds on a path and keeps the best on its tail; told what for.
+    least
+        Training sessions that a regime needs for a policy of its own.
     """
     from spy_assets.evaluation.backtest import Venue, greedy, run_policy
     from spy_assets.evaluation.regime_routing import compare_routing
@@ -317,7 +321,7 @@ def route(
         selections[regime] = select(shown, regime)
         return asked(selections[regime], shown)
 
-    router = train_regimes(cut.training, known, train)
+    router = train_regimes(cut.training, known, train, least=least)
     seen = seeing.window(cut.train_start, cut.train_stop)
     single = asked(select(seen, "sees_regime"), seen)
     own = account.venue(settings, cut)

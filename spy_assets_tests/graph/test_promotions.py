@@ -18,7 +18,7 @@ from scipy.stats import trim_mean
 
 from spy_assets.defs import account, judging, learning, models
 from spy_assets.defs.resources import SpyResource
-from spy_assets.errors import DataError
+from spy_assets.errors import DataError, ModelFileMismatch
 from spy_assets.features.contracts import DAILY_15_CHAIN_V1
 from spy_assets.models.policy.train import path_digest
 from spy_assets.registry import Registry
@@ -75,6 +75,16 @@ def test_the_version_that_the_last_training_gave_is_judged_not_the_newest(court:
     court.registry.set_alias("challenger", court.register(other, IDLE))
     assert judging.version_of_partition(court.registry, str(window)) == "2"
     assert judging.version_of_partition(court.registry, str(other)) == "3"
+
+
+def test_one_of_a_window_s_versions_may_be_named(court: Court) -> None:
+    window = court.days[-1]
+    for action in (CALLS, IDLE):
+        court.registry.set_alias("challenger", court.register(window, action))
+    assert judging.version_of_partition(court.registry, str(window), "1") == "1"
+    with pytest.raises(ModelFileMismatch, match=f"no version '7' of {window}") as refused:
+        judging.version_of_partition(court.registry, str(window), "7")
+    assert "it has 1, 2" in str(refused.value.hint)
 
 
 def test_a_better_challenger_of_the_same_window_must_beat_the_first(court: Court) -> None:

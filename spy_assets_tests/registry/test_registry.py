@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from spy_assets.errors import ModelFileMismatch
+from spy_assets.models.composite import CompositeWeights, VoteRule, encode_composite
 from spy_assets.registry import Registry
 from spy_assets.settings import Settings, load_settings
 from spy_assets_tests.models.policies import (
@@ -128,6 +129,29 @@ def test_mlflow_serves_the_same_probabilities(registry: Registry) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{registry.name}/1")
     served = model.predict({"observation": MIDDLE[None], "mask": ALL[None]})
     np.testing.assert_array_equal(served[0], random_net().probabilities(MIDDLE, ALL))
+
+
+def test_several_policies_are_registered_loaded_and_served_as_one(registry: Registry) -> None:
+    import mlflow
+
+    parts = {str(seed): random_net(seed).weights for seed in (1, 2)}
+    vote = CompositeWeights(parts, VoteRule({"1": 0.5, "2": 0.5}, 0.0))
+    record = training_record(
+        policy_hash=vote.policy_hash, weights=encode_composite(vote, CONTRACT), seed=0, seeds=[]
+    )
+    logged = registry.log_training(record)
+    assert registry.log_training(record).version == logged.version == "1"
+    expected = (
+        random_net(1).probabilities(MIDDLE, ALL) + random_net(2).probabilities(MIDDLE, ALL)
+    ) / 2
+    recorded = registry.load_recorded("1", record.identity, CONTRACT.name)
+    for policy in (registry.load("1"), recorded):
+        assert policy.weights.policy_hash == vote.policy_hash
+        np.testing.assert_allclose(policy.probabilities(MIDDLE, ALL), expected)
+    served = mlflow.pyfunc.load_model(f"models:/{registry.name}/1").predict(
+        {"observation": MIDDLE[None], "mask": ALL[None]}
+    )
+    np.testing.assert_allclose(served[0], expected)
 
 
 def test_the_signature_refuses_float64(registry: Registry) -> None:
