@@ -121,6 +121,7 @@ def strict(court: Court) -> Court:
     return Court.sit(court.settings.home, source="yfinance", promotion=promotion)
 
 
+@pytest.mark.slow
 def test_a_champion_is_promoted_outlives_a_refusal_and_is_withdrawn(court: Court) -> None:
     court.register(court.days[-1], CALLS)
     with judging(court) as made:
