@@ -60,34 +60,12 @@ def boxes() -> list[Box]:
     """Give the assets of the code location, parents before children."""
     import dagster as dg
 
-    from spy_assets.defs import (
-        agents,
-        chain_backtests,
-        features,
-        intraday_walkforward,
-        market,
-        models,
-        multi_asset,
-        options,
-        signals,
-        walkforward,
-    )
+    from spy_assets.defs import features
+    from spy_assets.defs.graph import ASSETS
     from spy_assets.defs.resources import SpyResource
 
-    assets = [
-        *market.ASSETS,
-        *options.ASSETS,
-        *features.ASSETS,
-        *models.ASSETS,
-        *agents.ASSETS,
-        *multi_asset.ASSETS,
-        *signals.ASSETS,
-        *walkforward.ASSETS,
-        *intraday_walkforward.ASSETS,
-        *chain_backtests.ASSETS,
-    ]
     resources = {"spy": SpyResource(), "dbt": features.dbt_resource()}
-    graph = dg.Definitions(assets=assets, resources=resources).resolve_asset_graph()
+    graph = dg.Definitions(assets=ASSETS, resources=resources).resolve_asset_graph()
     found = []
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)

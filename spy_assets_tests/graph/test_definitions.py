@@ -21,10 +21,12 @@ ASSETS = sorted(GRAPH.materializable_asset_keys)
 #: Assets that write no table of their own.
 PAGES = {
     "signals/statistics", "evaluation/report", "evaluation/walk_forward_report",
-    "evaluation/intraday_walk_forward_report",
+    "evaluation/intraday_walk_forward_report", "evaluation/combinatorial_report",
 }  # fmt: skip
-#: The assets with a partition a fold.
-FOLDS = {"evaluation/walk_forward", "evaluation/intraday_walk_forward"}
+#: The assets with a partition a fold, or a split.
+FOLDS = {
+    "evaluation/walk_forward", "evaluation/intraday_walk_forward", "evaluation/combinatorial_paths",
+}  # fmt: skip
 #: Models beside the daily one, and what they learn from.
 AGENTS = {
     "models/a2c_daily", "models/dqn_daily", "models/ensemble_weights", "models/outcome_finetune",
@@ -86,13 +88,14 @@ def test_everything_on_a_live_source_ages() -> None:
     assets = json.loads(snapshot.LIVE.read_text())["assets"]
     ageless = {name for name, asset in assets.items() if not asset["fails_when_older_than"]}
     # The mirror of the registry follows it, and a promotion waits for a challenger that passes; chains
-    # age where a source of them is set; a walk-forward and what agents learn are made when somebody
-    # asks for it.
+    # age where a source of them is set; a walk-forward, its paths and what agents learn are made when
+    # somebody asks for it.
     assert ageless == AGENTS | {
         "models/model_versions", "models/promotions", "options/option_chain", "features/chain",
         "evaluation/walk_forward", "evaluation/walk_forward_report", "evaluation/chain_backtest",
         "evaluation/final_test", "evaluation/intraday_walk_forward",
         "evaluation/intraday_walk_forward_report", "market/minute_bars_5",
+        "evaluation/combinatorial_paths", "evaluation/combinatorial_report",
     }  # fmt: skip
 
 
