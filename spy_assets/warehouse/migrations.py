@@ -60,8 +60,16 @@ def _chain_backtests(cursor: duckdb.DuckDBPyConnection) -> None:
     create_views(cursor)
 
 
-def _combinatorial(cursor: duckdb.DuckDBPyConnection) -> None:
-    for name in ("evaluation.combinatorial_paths", "evaluation.combinatorial_equity"):
+def _more_evaluations(cursor: duckdb.DuckDBPyConnection) -> None:
+    for name in (
+        "market.minute_bars_5",
+        "models.multi_asset",
+        "evaluation.intraday_walk_forward",
+        "evaluation.intraday_walk_forward_equity",
+        "evaluation.intraday_walk_forward_trades",
+        "evaluation.combinatorial_paths",
+        "evaluation.combinatorial_equity",
+    ):
         create_table(cursor, TABLES[name])
 
 
@@ -72,7 +80,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, "walk-forward results", _walk_forward),
     Migration(4, "preferences, ensembles, rewards and searches", _agents),
     Migration(5, "backtests over chains, and the kind of quotes of outcomes", _chain_backtests),
-    Migration(6, "combinatorial cross-validation", _combinatorial),
+    Migration(6, "minutes walked, combinatorial paths, several symbols", _more_evaluations),
 )
 
 
