@@ -190,8 +190,24 @@ def _minute_bars(runner: Runner, folds: Sequence[Fold]) -> None:
     if minutes == 5 and isinstance(source, HasFiveMinutes):
         own = _offered(source.span("minute_bars_5"), missing)
         _bars(runner, "five-minute bars", "refresh_five_minutes", own)
-        missing = [day for day in missing if day not in set(own)]
+        missing = sorted(set(missing) - _sessions_with_bars(runner, own))
     _bars(runner, "minute bars", "refresh_minutes", _offered(source.span("minute_bars"), missing))
+
+
+def _sessions_with_bars(runner: Runner, days: Sequence[date]) -> set[date]:
+    """Those of some sessions that have five-minute bars; of the others single minutes will do."""
+    from spy_assets.defs.intraday_market import FIVE
+
+    if not days:
+        return set()
+    with runner.spy.warehouse() as lake:
+        if FIVE not in lake.tables():
+            return set()
+        found = lake.execute(
+            f"SELECT DISTINCT session FROM {FIVE} WHERE symbol = ? AND session BETWEEN ? AND ?",
+            (runner.settings.symbol, days[0], days[-1]),
+        )
+    return set(found["session"])
 
 
 def _offered(span: tuple[date, date] | None, days: Sequence[date]) -> list[date]:

@@ -9,6 +9,8 @@ UI's backfill make them.
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from spy_assets.defs.describe import (
     write_metadata,
 )
 from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, training
-from spy_assets.defs.partitions import OBSERVES_CHAINS, SPLITS
+from spy_assets.defs.partitions import OBSERVES_CHAINS, SPLITS, trained_version
 from spy_assets.defs.resources import SpyResource
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class PathsReportConfig(dg.Config):
     backfill_policy=dg.BackfillPolicy.multi_run(1),
     retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
     pool=TRAINING_POOL,
-    code_version="1-chain" if OBSERVES_CHAINS else "1",
+    code_version=trained_version("1"),
 )
 def combinatorial_paths(
     context: dg.AssetExecutionContext, spy: SpyResource, config: TrainConfig
@@ -74,7 +76,11 @@ def combinatorial_paths(
     agent = agent_config(spy, config)
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # reading at it gives back what this saw
-        own, cut = combining.configuration(settings, agent, now), combining.Cut.of(settings, now)
+        with _final_failures():
+            own, cut = (
+                combining.configuration(settings, agent, now),
+                combining.Cut.of(settings, now),
+            )
         started = time.perf_counter()
         result = _run(context, lake, settings, cut, agent, snapshot, config.memory_limit_mb)
         seconds = time.perf_counter() - started
@@ -104,12 +110,11 @@ def _run(
     memory_limit_mb: int,
 ) -> "SplitResult":
     """Run the split; one that is stopped, out of memory or short of history fails without a retry."""
-    from spy_assets.errors import ConfigError, DataError
     from spy_assets.evaluation.combinatorial import run_split
     from spy_assets.models.policy.train import train_task
 
     key = context.partition_key
-    try:
+    with _final_failures():
         path = combining.market(lake, settings, cut, snapshot)
         split = cut.paths.splits[walk_windows.split_number(key)]
         fitting = cut.agent(agent)
@@ -124,6 +129,15 @@ def _run(
                 checkpoint_dir=_checkpoints(settings, key),
                 **ways,
             )
+
+
+@contextmanager
+def _final_failures() -> Iterator[None]:
+    """A cut that is impossible, or a lack of history: trying again is of no use."""
+    from spy_assets.errors import ConfigError, DataError
+
+    try:
+        yield
     except (ConfigError, DataError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
@@ -166,18 +180,17 @@ def combinatorial_report(spy: SpyResource, config: PathsReportConfig) -> dg.Mate
     from spy_assets.evaluation.combinatorial_report import render_paths
     from spy_assets.evaluation.combinatorial_summary import path_figures, summarise_paths
 
-    settings, now, due = spy.settings, spy.utc_now(), len(walk_windows.split_keys(spy.settings))
+    settings, now = spy.settings, spy.utc_now()
     with spy.warehouse() as lake:
         digest = config.configuration or combining.latest_configuration(lake, settings, now)
         if digest is None:
             return dg.MaterializeResult(metadata={"report": "no split has been run yet"})
-        missing = sorted(
-            set(walk_windows.split_keys(settings)) - combining.run_splits(lake, digest)
-        )
+        stored = combining.stored_paths(lake, digest)
+        keys = set(stored.keys)
+        missing, due = sorted(keys - combining.run_splits(lake, digest)), len(keys)
         if missing:
             told = f"{len(missing)} of {due} splits are missing, the first is {missing[0]}"
             return dg.MaterializeResult(metadata={"report": told, "configuration": digest})
-        stored = combining.stored_paths(lake, digest)
         rivals = combining.rival_configurations(lake, digest, stored.parameters, due)
         others = combining.pieces_of(lake, rivals)
     summary = summarise_paths(stored.pieces, others)

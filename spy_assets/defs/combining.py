@@ -294,6 +294,11 @@ class StoredPaths:
     seeds: tuple[int, ...]
     timesteps: int
 
+    @property
+    def keys(self) -> list[str]:
+        """Keys of all splits of its cut."""
+        return walk_windows.split_keys_of(self.parameters["groups"], self.parameters["test_groups"])
+
 
 def stored_paths(lake: Warehouse, digest: str) -> StoredPaths:
     """Read the pieces of a configuration back.

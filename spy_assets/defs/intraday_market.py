@@ -82,7 +82,7 @@ def intraday_market(
     days = sessions_between(first, last)
     bars = _bars(lake, settings, days, known_by, snapshot)
     daily = known_before_open(lake, settings.symbol, days, snapshot=snapshot)
-    skipped = _reasons(days, bars, daily)
+    skipped = _reasons(days, bars, daily, settings.intraday.minutes)
     if len(skipped) > MOST_SKIPPED * len(days):
         raise _too_few(settings, days, skipped)
     kept = bars.filter(~bars["session"].is_in(list(skipped)))
@@ -159,9 +159,11 @@ def known_before_open(
     )
 
 
-def _reasons(days: Sequence[date], bars: pl.DataFrame, daily: pl.DataFrame) -> dict[date, str]:
+def _reasons(
+    days: Sequence[date], bars: pl.DataFrame, daily: pl.DataFrame, minutes: int
+) -> dict[date, str]:
     """Why sessions are left out; those that are kept are not among them."""
-    counted = dict(bars.group_by("session").len().iter_rows())
+    counted = _bars_of_paths(bars, minutes)
     known = {day: (vix, rate) for day, vix, rate in daily.iter_rows()}
     found = {}
     for day in days:
@@ -174,6 +176,14 @@ def _reasons(days: Sequence[date], bars: pl.DataFrame, daily: pl.DataFrame) -> d
         elif rate is None:
             found[day] = f"no rate was known at the decision of {before}"
     return found
+
+
+def _bars_of_paths(bars: pl.DataFrame, minutes: int) -> dict[date, int]:
+    """Bars of each session once its rows are put together; several minutes are one of five."""
+    import polars as pl
+
+    slots = bars.select("session", slot=pl.col("bar_start").dt.truncate(f"{minutes}m")).unique()
+    return dict(slots.group_by("session").len().iter_rows())
 
 
 def _origins(bars: pl.DataFrame) -> dict[str, int]:

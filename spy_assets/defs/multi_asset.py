@@ -206,11 +206,18 @@ def rows_of(
 
 
 def _registered(lake: "Warehouse", spy: SpyResource, partition: str) -> dict[str, "Probabilities"]:
-    """The daily PPO that was trained for the window, of the traded symbol; none where there is none."""
-    registry = spy.registry()
-    if registry.versions().filter(partition=partition).is_empty():
+    """The daily PPO that was trained for the window and the settings' mandate, of the traded symbol.
+
+    None where there is none, or MLflow does not answer: it is one strategy more to stand beside.
+    """
+    from spy_assets.errors import ModelFileMismatch, RegistryUnavailable
+
+    try:
+        base = agent_training.base_policy(
+            lake, spy.registry(), partition, account.mandate(spy.settings)
+        )
+    except (ModelFileMismatch, RegistryUnavailable):
         return {}
-    base = agent_training.base_policy(lake, registry, partition, account.mandate(spy.settings))
     return {spy.settings.symbol: base.net.probabilities}
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from spy_assets.defs.layout import Layered, layered
 
-_WIDTH = 172.0
+_WIDTH = 186.0
 _HEIGHT = 38.0
+#: Letters of a name that fit at its usual size.
+_LONG = 22
 _GAP = 16.0
 _ROW_GAP = 30.0
 _MARGIN = 24.0
@@ -138,10 +140,12 @@ def _tip(x: float, y: float) -> str:
 
 
 def _box(box: Box, x: float, y: float, colour: int) -> str:
+    # A long name would leave its box.
+    size = ' style="font-size:10.5px"' if len(box.name) > _LONG else ""
     return (
         f'<g class="g{colour}"><rect x="{x - _WIDTH / 2:.1f}" y="{y:.1f}" width="{_WIDTH:.0f}" '
         f'height="{_HEIGHT:.0f}" rx="6"/>'
-        f'<text class="name" x="{x:.1f}" y="{y + 16:.1f}">{escape(box.name)}</text>'
+        f'<text class="name"{size} x="{x:.1f}" y="{y + 16:.1f}">{escape(box.name)}</text>'
         f'<text class="note" x="{x:.1f}" y="{y + 30:.1f}">{escape(box.note)}</text></g>'
     )
 

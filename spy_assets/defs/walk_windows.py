@@ -209,7 +209,12 @@ def _named(folds: tuple[Fold, ...], key: str, whose: str) -> Fold:
 
 def split_keys(settings: Settings) -> list[str]:
     """Keys of the splits of the combinatorial cross-validation, such as ``split_007``."""
-    return [split_key(k) for k in range(comb(settings.walk.groups, settings.walk.test_groups))]
+    return split_keys_of(settings.walk.groups, settings.walk.test_groups)
+
+
+def split_keys_of(groups: int, test_groups: int) -> list[str]:
+    """Keys of the choices of ``test_groups`` among ``groups``."""
+    return [split_key(number) for number in range(comb(groups, test_groups))]
 
 
 def split_key(number: int) -> str:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from spy_assets.warehouse import Warehouse
 
 RESULTS = "evaluation.walk_forward"
+#: Its groups are tested on the sessions of the daily walk-forward.
+COMBINATORIAL = "evaluation.combinatorial_paths"
 EQUITY = "evaluation.walk_forward_equity"
 TRADES = "evaluation.walk_forward_trades"
 
@@ -372,12 +374,15 @@ def require_untouched(lake: Warehouse, own: Configuration, fold: Fold, due: Sequ
 def looks_from(lake: Warehouse, day: date) -> pl.DataFrame:
     """Who was tested on sessions from a day on: ``configuration``, ``preset``, ``seen_at``, by time.
 
-    Folds count as final tests do: a later SPY_WALK__FINAL_FROM lets them into the period. So do
-    rows that a later version replaced.
+    Folds count as final tests do: a later SPY_WALK__FINAL_FROM lets them into the period. So do the
+    groups of a combinatorial cross-validation, and rows that a later version replaced.
     """
-    lake.ensure(TABLES[RESULTS])
+    for name in (RESULTS, COMBINATORIAL):
+        lake.ensure(TABLES[name])
     return lake.execute(
-        f"SELECT configuration, preset, min(ingested_at) AS seen_at FROM {RESULTS}"
+        "SELECT configuration, preset, min(ingested_at) AS seen_at FROM ("
+        f"SELECT configuration, preset, ingested_at, test_end FROM {RESULTS} UNION ALL "
+        f"SELECT configuration, 'combinatorial', ingested_at, test_end FROM {COMBINATORIAL})"
         " WHERE test_end >= ? GROUP BY configuration, preset ORDER BY seen_at",
         (day,),
     )
@@ -387,10 +392,12 @@ def trials(lake: Warehouse, registry: Registry, symbol: str, tables: WalkTables 
     """How many configurations were walked, by MLflow and by the lake; at least 1.
 
     MLflow remembers those of a lake that was built anew, the lake those of an MLflow that was down.
+    By days those of combinatorial cross-validations count too, which test on the same sessions.
     """
-    lake.ensure(TABLES[tables.results])
-    stored = lake.execute(f"SELECT DISTINCT configuration FROM {tables.results}")
-    found = set(stored["configuration"])
+    found = set()
+    for name in (tables.results, *([COMBINATORIAL] if tables == DAILY else [])):
+        lake.ensure(TABLES[name])
+        found |= set(lake.execute(f"SELECT DISTINCT configuration FROM {name}")["configuration"])
     with suppress(RegistryUnavailable):  # then the lake's own count is all that is known
         found |= registry.walk_forward_trials(symbol, tables.clock)
     return max(1, len(found))

@@ -143,6 +143,8 @@ class PathsSummary:
         with fewer than two.
     trials
         Configurations that were run, this one included.
+    left_out
+        Baselines that are not there on every group.
     """
 
     paths: tuple[PathAccount, ...]
@@ -155,6 +157,7 @@ class PathsSummary:
     deflated_sharpe: float | None
     overfitting: float | None
     trials: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def sessions(self) -> tuple[date, ...]:
@@ -168,15 +171,18 @@ class PathsSummary:
 
     @property
     def verdict(self) -> str:
-        """The result in two sentences."""
+        """The result in two sentences, and a third where baselines are left out."""
         count, cash = len(self.paths), self.above.get("cash", 0.0)
         words = (
             f"{round(cash * count)} of {count} paths end above cash; the median path's Sharpe ratio is "
             f"{self.sharpe.median:.2f} ({self.sharpe.least:.2f} to {self.sharpe.most:.2f})."
         )
-        if not self.unbeaten:
-            return f"{words} Most paths end above every baseline."
-        return f"{words} Not beaten on most paths: {', '.join(self.unbeaten)}."
+        told = "Most paths end above every baseline."
+        if self.unbeaten:
+            told = f"Not beaten on most paths: {', '.join(self.unbeaten)}."
+        if self.left_out:
+            told += f" Not on every group, and so left out: {', '.join(self.left_out)}."
+        return f"{words} {told}"
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON types."""
@@ -194,6 +200,7 @@ class PathsSummary:
             "deflated_sharpe": self.deflated_sharpe,
             "overfitting": self.overfitting,
             "trials": self.trials,
+            "left_out": list(self.left_out),
         }
 
 
@@ -259,6 +266,7 @@ def summarise_paths(
         ),
         overfitting=_overfitting(tried),
         trials=len(tried),
+        left_out=tuple(sorted({piece.strategy for piece in untrained} - set(baselines))),
     )
 
 

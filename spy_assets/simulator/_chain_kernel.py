@@ -395,13 +395,14 @@ def worst_payoff(c: Chain, p: Plan, rows: IntArray) -> float:
 
 @kernel
 def naked_margin(c: Chain, p: Plan, rows: IntArray, spot: float) -> float:
-    """Reg-T of a unit's short legs, as :func:`~spy_assets.simulator.kernel.margin_required`."""
+    """Reg-T of a unit's short legs, as :func:`~spy_assets.simulator.kernel.uncovered_margin`."""
     margin = 0.0
     for leg in range(p.order.size):
         if p.quantity[leg] < 0:
             sign = -1.0 if p.put[leg] else 1.0
             away = max(0.0, sign * (c.strike[rows[leg]] - spot))
-            rate = max(NAKED_RATE * spot - away, NAKED_FLOOR * spot)
+            floor = NAKED_FLOOR * (c.strike[rows[leg]] if p.put[leg] else spot)
+            rate = max(NAKED_RATE * spot - away, floor)
             margin += -p.quantity[leg] * MULTIPLIER * (mid_of(c, rows[leg]) + rate)
     return margin
 

@@ -111,7 +111,7 @@ def test_unknown_targets_and_empty_ranges_say_what_there_is(spy: Any, home: Path
     ran = spy("--home", home, "plan", "everything", "--json")
     assert (ran.code, ran.json["error"]["type"]) == (2, "ConfigError")
     assert (
-        "walk_forward, intraday_walk_forward, training, signals, chains"
+        "walk_forward, intraday_walk_forward, paths, training, signals, chains"
         in ran.json["error"]["mend"]
     )
     ran = spy("--home", home, "plan", "walk_forward", "--from", "2018-01-01", "--json")

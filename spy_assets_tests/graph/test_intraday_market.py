@@ -156,6 +156,17 @@ def test_what_is_missing_is_left_out_with_a_reason(tmp_path: Path) -> None:
     assert made.path.sessions == tuple(day for day in days if day not in made.skipped)
 
 
+def test_minutes_that_are_one_bar_of_five_are_left_out(tmp_path: Path) -> None:
+    days = sessions_between(date(2017, 10, 2), date(2017, 11, 17))
+    rest = bars(days[1:], 5)
+    with Warehouse.open(load_settings(home=tmp_path)) as lake:
+        keep_bars(lake, rest, 5)
+        keep_bars(lake, bars(days[:1], 1).sort("bar_start").head(2), 1)
+        keep_known(lake, known(days))
+        made = market(lake, days)
+    assert made.skipped == {days[0]: "1 bar(s)"}
+
+
 def test_too_many_left_out_are_no_market(lake: Warehouse) -> None:
     with pytest.raises(DataError, match=r"12 of 12 sessions .* cannot be walked") as caught:
         market(lake)

@@ -189,6 +189,18 @@ def test_the_bars_of_the_folds_are_asked_for_and_a_hole_keeps_nobody_back(tmp_pa
     assert read(settings, "market.minute_bars").is_empty()
 
 
+def test_single_minutes_fill_a_hole_of_the_five_minute_files(tmp_path: Path) -> None:
+    days = DAYS[:6]
+    settings = files(tmp_path, [day for day in days if day != days[2]])
+    single = tmp_path / "bars" / "1min" / "SPY"
+    single.mkdir(parents=True)
+    rows = bars(days, 1).rename({"bar_start": "ts"}).drop("session")
+    rows.with_columns(volume=pl.lit(1000.0)).write_parquet(single / "a.parquet")
+    with runner(settings, NOW) as made:
+        backfill._minute_bars(made, session_windows(3, 2, embargo=0).folds(days))
+    assert set(read(settings, "market.minute_bars")["session"]) == {days[2]}
+
+
 def test_a_fold_counts_the_sessions_that_there_are(tmp_path: Path) -> None:
     settings = make_profile(tmp_path, [day for day in DAYS if day != DAYS[260]], **TWO_FOLDS)
     fold = walk_windows.intraday_folds(settings, NOW)[0]

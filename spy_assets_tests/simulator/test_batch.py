@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from spy_assets.errors import ConfigError, DataError
 from spy_assets.options.spread_model import SPY_SPREADS
 from spy_assets.signals.risk import RiskLimits, RiskSizing
-from spy_assets.simulator.actions import ALL_STRUCTURES, ALL_STRUCTURES_BY_DTE, CLOSE, HOLD
+from spy_assets.simulator.actions import (
+    ALL_STRUCTURES,
+    ALL_STRUCTURES_BY_DTE,
+    CLOSE,
+    HOLD,
+    ActionMap,
+)
 from spy_assets.simulator.batch import BatchedAccounts
 from spy_assets.simulator.book import DailyConfig, FixedUnits, PathBook, RiskFraction
 from spy_assets.simulator.costs import PRESETS
@@ -300,6 +306,69 @@ def test_most_steps_are_plain():
         batch.step(np.array([rng.choice(np.flatnonzero(mask)) for mask in batch.masks]))
         not_plain += batch.not_plain
     assert 0 < not_plain < 0.05 * 250 * 50
+
+
+def maps_of_all_sizes():
+    openings = ALL_STRUCTURES.openings
+    few = [ActionMap(f"first_{k}", 1, openings[:k]) for k in (1, 2, 3, 4, 6, 7)]
+    return [*few, ALL_STRUCTURES, ALL_STRUCTURES_BY_DTE]
+
+
+def unlike_paths(rng, count):
+    """Paths with holes, sessions without an observation, and observations of some width."""
+    width = int(rng.choice([1, 2, 3, 5, 10, 14, 17]))
+    for _ in range(count):
+        path = random_path(int(rng.integers(1_000)), 60, holes=True, dividends=True)
+        valid = path.valid.copy()
+        valid[rng.integers(0, 60, 6)] = False
+        seen = rng.random((60, width)).astype(np.float32)
+        yield replace(path, observation=seen, valid=valid)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    actions=st.sampled_from(maps_of_all_sizes()),
+    dtype=st.sampled_from([np.float64, np.float32]),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+    sizing=st.sampled_from(SIZINGS),
+    dte=st.sampled_from([0, 7, 21]),
+)
+@settings(deadline=None, max_examples=20)
+def test_plain_steps_give_the_bits_of_all_others(seed, actions, dtype, flags, sizing, dte):
+    rng = np.random.default_rng(seed)
+    at_open, hold_through, close_at_end, drawn = flags
+    config = DailyConfig(
+        fill="next_open" if at_open else "next_close", actions=actions, allow_naked=True,
+        sizing=sizing, dte=dte,
+    )  # fmt: skip
+    books = [PathBook(path, PRESETS["tradier"], config) for path in unlike_paths(rng, 2)]
+    options = {"dtype": dtype, "hold_through": hold_through, "close_at_end": close_at_end}
+    if drawn:
+        options["episodes"] = Episodes.over(books, 12)
+    plain, all_others = (
+        BatchedAccounts(books, 12, log_trades=True, capital=60_000.0, **options) for _ in range(2)
+    )
+    for batch in (plain, all_others):
+        batch.seed(seed)
+        batch.draw() if drawn else batch.reset(np.arange(12))
+    for _ in range(40):
+        wish = rng.random(plain.masks.shape)
+        anyway = rng.random(plain.masks.shape) < 0.05
+        chosen = np.where(plain.masks | anyway, wish, -1.0).argmax(axis=1)
+        all_others._next[0][:] = 0  # nothing is plain to it
+        plain.step(chosen)
+        all_others.step(chosen)
+        assert all_others.not_plain == 12
+        require_same_bits(plain, all_others)
+
+
+def require_same_bits(one, other):
+    for name in ("observations", "masks", "rewards", "dones", "terminal", "finished", "_accounts"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
+    held = one._accounts["positions"] > 0
+    assert one._slots[held].tobytes() == other._slots[held].tobytes()
+    logs = [np.sort(batch.trades(), order="account", kind="stable") for batch in (one, other)]
+    assert logs[0].tobytes() == logs[1].tobytes()
 
 
 def test_a_session_without_an_observation_is_not_plain():

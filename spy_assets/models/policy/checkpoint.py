@@ -15,7 +15,8 @@ from typing import Any
 
 from spy_assets.models.policy.weights import atomic_file
 
-_MAGIC = b"SPYCKPT1"
+#: With another layout of the environments' state another number: its trainings start anew.
+_MAGIC = b"SPYCKPT2"
 _DIGEST_BYTES = 32
 
 
