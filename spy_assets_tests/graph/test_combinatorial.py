@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from spy_assets import backfill
-from spy_assets.defs import combining, walk_windows
+from spy_assets.defs import combining, walk_windows, walking
 from spy_assets.defs.partitions import SPLITS
 from spy_assets.errors import ConfigError
 from spy_assets.evaluation.combinatorial_summary import assemble
 from spy_assets.models.policy.config import preset
+from spy_assets.registry import Registry
 from spy_assets.settings import Settings, load_settings
 from spy_assets.simulator.exits import DEFAULT_RULES
 from spy_assets.warehouse import Warehouse
@@ -117,6 +118,29 @@ def test_rows_give_the_pieces_back(crossed: Crossed) -> None:
     assert rows.filter(strategy="policy")["timesteps"].unique().to_list() == [
         preset("sample").rollout_steps
     ]
+
+
+@pytest.mark.slow
+def test_tested_groups_are_looks_at_their_sessions_and_trials(crossed: Crossed) -> None:
+    last = combining.Cut.of(crossed.settings, NOW).sessions[-1]
+    with Warehouse.open(crossed.settings, read_only=True) as lake:
+        looks = walking.looks_from(lake, last)
+        found = walking.trials(lake, Registry(crossed.settings), crossed.settings.symbol)
+    assert looks.select("configuration", "preset").rows() == [
+        (crossed.report["configuration"], "combinatorial")
+    ]
+    assert found == 1
+
+
+@pytest.mark.slow
+def test_a_page_is_of_its_own_cut_and_not_of_the_settings(crossed: Crossed) -> None:
+    home, own = crossed.settings.home, crossed.report["configuration"]
+    with runner(load_settings(home=home, walk={"groups": 5})) as made:
+        key = backfill.AssetKey(["evaluation", "combinatorial_report"])
+        run_config = {"ops": {key.to_python_identifier(): {"config": {"configuration": own}}}}
+        made.stage("page", "combinatorial_report", None, config=run_config, force=True)
+        event = made.instance.get_latest_materialization_event(key)
+    assert event.asset_materialization.metadata["verdict"].value == crossed.report["verdict"]
 
 
 def _is(piece: Any) -> Any:
