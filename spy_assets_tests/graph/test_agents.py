@@ -107,9 +107,9 @@ def live(court: Court, window: date, **changes: Any) -> Rollout:
             DAILY_ACTIONS[trade_action(trade)].action.name,
         )
         said = signal(entry.session, name, entry.action)
-        allowed = dict.fromkeys(
-            [DAILY_ACTIONS[n].action.name for n in np.flatnonzero(entry.mask)], 0.2
-        )
+        allowed = {
+            spec.action.name: 0.2 if entry.mask[n] else 0.0 for n, spec in DAILY_ACTIONS.items()
+        }
         row = said.to_row() | {"structure": trade.structure}
         row |= {"state_vector": json.dumps(entry.observation.tolist())}
         signals.append(row | {"probabilities": json.dumps(allowed)})

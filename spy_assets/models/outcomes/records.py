@@ -133,8 +133,10 @@ def outcomes_from_rows(
     """Match rows of ``ledger.signals`` with those of ``ledger.outcomes``.
 
     Only entries have outcomes. Which actions were allowed is read off the recorded probabilities: the
-    mask gives exactly zero to the others. A signal of another contract or action map, one with an
-    incomplete observation or without a capital at risk is left out and counted.
+    mask gives exactly zero to the others. Every signal records all actions of its map by name, and
+    names are what is compared and read: several maps have the same names under other numbers. A signal
+    of another contract or action map, one with an incomplete observation or without a capital at risk
+    is left out and counted.
 
     Parameters
     ----------
@@ -182,12 +184,14 @@ def _decision(
     if len(seen) != contract.size or None in seen:
         return "incomplete observation"
     said = json.loads(signal["probabilities"] or "{}")
-    if not set(said) <= set(actions.names):
-        return "another action map"
-    mask = [said.get(name, 0.0) > 0.0 for name in actions.names]
-    action = int(signal["action"])
-    if not mask[action]:
+    if not said:
         return "no probability recorded"
+    if set(said) != set(actions.names):  # a part of the names is another map, with other numbers
+        return "another action map"
+    if not said.get(signal["action_name"], 0.0) > 0.0:
+        return "no probability recorded"
+    mask = [said[name] > 0.0 for name in actions.names]
+    action = actions.names.index(signal["action_name"])
     gain = reward(signal, outcome)
     if gain is None or not np.isfinite(gain):
         return "no reward"
