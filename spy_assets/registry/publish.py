@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from spy_assets.models.composite import decode_policy, policy_of
 from spy_assets.registry.records import SeedRun, TrainingRecord
 
 MODEL_NAME = "policy"
@@ -20,7 +21,6 @@ PARENT_TAG = "mlflow.parentRunId"
 SEED_KIND = "seed"
 MOST_METRICS = 1_000  # MLflow's limit in one request
 _PARAM_LENGTH = 6_000  # MLflow's limit of characters
-_ACTIONS_OF_DAILY = 7
 
 
 def requirements() -> list[str]:
@@ -157,7 +157,8 @@ def _signature(record: TrainingRecord) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    width, actions = len(record.observation), _ACTIONS_OF_DAILY
+    width = len(record.observation)
+    actions = policy_of(decode_policy(record.weights, record.partition)).actions
     inputs: list[Any] = [
         TensorSpec(np.dtype(np.float32), (-1, width), "observation"),
         TensorSpec(np.dtype(bool), (-1, actions), "mask"),

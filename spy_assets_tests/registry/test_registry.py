@@ -13,13 +13,18 @@ import pytest
 
 from spy_assets.errors import ModelFileMismatch
 from spy_assets.models.composite import CompositeWeights, VoteRule, encode_composite
+from spy_assets.models.policy.inference import PolicyNet
+from spy_assets.models.policy.weights import PolicyWeights, decode_weights, encode_weights
 from spy_assets.registry import Registry
 from spy_assets.settings import Settings, load_settings
+from spy_assets.simulator.actions import DEFINED_RISK
+from spy_assets.simulator.mandate import Mandate
 from spy_assets_tests.models.policies import (
     ALL,
     CONTRACT,
     MIDDLE,
     random_net,
+    random_tensors,
     seed_runs,
     training_record,
 )
@@ -151,6 +156,27 @@ def test_several_policies_are_registered_loaded_and_served_as_one(registry: Regi
     served = mlflow.pyfunc.load_model(f"models:/{registry.name}/1").predict(
         {"observation": MIDDLE[None], "mask": ALL[None]}
     )
+    np.testing.assert_allclose(served[0], expected)
+
+
+def wide(seed: int) -> PolicyWeights:
+    """A policy of the ten structures of defined risk, HOLD and CLOSE."""
+    tensors = random_tensors(seed, actions=len(DEFINED_RISK))
+    return decode_weights(encode_weights(tensors, CONTRACT, mandate=Mandate.of(DEFINED_RISK, 1)))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_mlflow_serves_as_many_actions_as_the_policy_has(registry: Registry, several: bool) -> None:
+    import mlflow
+
+    one = wide(1)
+    vote = CompositeWeights({"1": one, "2": wide(2)}, VoteRule({"1": 1.0, "2": 0.0}, 0.0))
+    single = encode_weights(one.tensors, CONTRACT, mandate=one.mandate)
+    weights = encode_composite(vote, CONTRACT) if several else single
+    registry.log_training(training_record(weights=weights, mandate=one.mandate))
+    model, mask = mlflow.pyfunc.load_model(f"models:/{registry.name}/1"), np.ones(12, dtype=bool)
+    served = model.predict({"observation": MIDDLE[None], "mask": mask[None]})
+    expected = PolicyNet.from_weights(one).probabilities(MIDDLE, mask)
     np.testing.assert_allclose(served[0], expected)
 
 

@@ -183,16 +183,21 @@ def _decision(
     seen = json.loads(signal["state_vector"] or "[]")
     if len(seen) != contract.size or None in seen:
         return "incomplete observation"
-    said = json.loads(signal["probabilities"] or "{}")
-    if not said:
-        return "no probability recorded"
-    if set(said) != set(actions.names):  # a part of the names is another map, with other numbers
-        return "another action map"
-    if not said.get(signal["action_name"], 0.0) > 0.0:
-        return "no probability recorded"
-    mask = [said[name] > 0.0 for name in actions.names]
-    action = actions.names.index(signal["action_name"])
+    taken = _action(signal, actions)
+    if isinstance(taken, str):
+        return taken
     gain = reward(signal, outcome)
     if gain is None or not np.isfinite(gain):
         return "no reward"
-    return str(signal["signal_id"]), seen, mask, action, gain
+    return str(signal["signal_id"]), seen, *taken, gain
+
+
+def _action(signal: Mapping[str, Any], actions: ActionMap) -> tuple[list[bool], int] | str:
+    """What was allowed and what was done, by the numbers of a map; or why they are not known."""
+    said = json.loads(signal["probabilities"] or "{}")
+    if said and set(said) != set(actions.names):  # also where they are a part of this map's
+        return "another action map"
+    name = signal["action_name"]
+    if not said.get(name, 0.0) > 0.0:
+        return "no probability recorded"
+    return [said[one] > 0.0 for one in actions.names], actions.names.index(name)
