@@ -66,9 +66,7 @@ _VERSION_TAGS = (
     "actions", "actions_sha256", "max_positions", *SEARCH,
 )  # fmt: skip
 _DATES = frozenset({"train_start", "train_end"})
-_NUMBERS = frozenset(
-    {"file_bytes", "lake_snapshot", "timesteps", "seed", "max_positions", "search_trials"}
-)
+_NUMBERS = frozenset({"file_bytes", "lake_snapshot", "timesteps", "seed", "max_positions"})
 
 
 @dataclass(frozen=True)

@@ -306,4 +306,4 @@ def test_a_version_says_by_which_search_it_was_tuned(registry: Registry) -> None
         training_record(seed=1, hyperparameters={"search": "ppo 2018-09-28", "search_trials": 50})
     )
     found = registry.versions().select("search", "search_trials")
-    assert found.rows() == [(None, None), ("ppo 2018-09-28", 50)]
+    assert found.rows() == [(None, None), ("ppo 2018-09-28", "50")]
