@@ -462,7 +462,7 @@ def regime_routing(
         result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
         router = composites.router_record(
             spy.settings, context.partition_key, cut, own, routed, versions,
-            snapshot=snapshot, run_id=context.run.run_id,
+            snapshot=snapshot, run_id=context.run.run_id, found=found,
         )  # fmt: skip
         logged, _ = judging.register(lake, spy, router)
     return dg.MaterializeResult(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from spy_assets.sessions import decision_time
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spy_assets.defs.learning import Tuned
     from spy_assets.defs.resources import SpyResource
     from spy_assets.evaluation.backtest import BacktestResult, Venue
     from spy_assets.evaluation.regime_routing import RoutingVerdict
@@ -97,13 +98,15 @@ def composite_record(
 class Member:
     """A registered policy that votes.
 
-    ``tail`` is the part of the training window that it was not trained on, 0 to 1.
+    ``tail`` is the part of the training window that it was not trained on, 0 to 1; ``search`` is what it
+    says of the searches that it was tuned by.
     """
 
     version: str
     net: PolicyNet
     tail: float
     timesteps: int
+    search: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -223,12 +226,16 @@ def members_of(lake: Warehouse, spy: SpyResource, partition: str) -> dict[str, M
     DataError
         Fewer than two were.
     """
+    from spy_assets.registry.records import SEARCH
+
     found, mandate = {}, account.mandate(spy.settings)
     for name in MEMBERS:
         registry = spy.registry(name)
         judging.register_spooled(lake, registry, spy.settings, spy.utc_now())
         if trained_versions(lake, registry, partition, mandate):
-            found[name] = _member(base_policy(lake, registry, partition, mandate))
+            base = base_policy(lake, registry, partition, mandate)
+            (search,) = registry.versions().filter(version=base.version).select(SEARCH).to_dicts()
+            found[name] = _member(base, search)
     if len(found) < 2:
         raise DataError(
             f"{len(found)} members are trained for {partition}: {', '.join(found) or 'none'}",
@@ -237,12 +244,12 @@ def members_of(lake: Warehouse, spy: SpyResource, partition: str) -> dict[str, M
     return found
 
 
-def _member(base: BasePolicy) -> Member:
+def _member(base: BasePolicy, search: Mapping[str, Any]) -> Member:
     from spy_assets.models.policy.config import AgentConfig
 
     usual = AgentConfig.model_fields["validation_fraction"].default
     tail = json.loads(base.row["hyperparameters"]).get("validation_fraction", usual)
-    return Member(base.version, base.net, tail, base.row["timesteps"])
+    return Member(base.version, base.net, tail, base.row["timesteps"], search)
 
 
 def vote_record(
@@ -256,10 +263,12 @@ def vote_record(
     snapshot: int,
     run_id: str,
 ) -> TrainingRecord:
-    """The members' vote as a version."""
+    """The members' vote as a version, with the searches that the members were tuned by."""
     from spy_assets.models.composite import CompositeWeights, VoteRule
+    from spy_assets.registry.records import search_values, searches_of
 
     parts = {name: one.net.weights for name, one in members.items()}
+    tuned_by = searches_of(*(one.search for one in members.values()))
     return composite_record(
         settings,
         partition,
@@ -267,7 +276,7 @@ def vote_record(
         CompositeWeights(parts, VoteRule(weighed.weights, agreement)),
         parts={name: one.version for name, one in members.items()},
         timesteps=sum(one.timesteps for one in members.values()),
-        lesson={},
+        lesson=search_values(tuned_by),
         metrics=weighed.metrics,
         snapshot=snapshot,
         run_id=run_id,
@@ -361,8 +370,12 @@ def router_record(
     *,
     snapshot: int,
     run_id: str,
+    found: Tuned | None = None,
 ) -> TrainingRecord:
-    """The router as a version, with what its comparison showed: the gate decides all the same."""
+    """The router as a version, with what its comparison showed: the gate decides all the same.
+
+    ``found`` is by what its policies were tuned.
+    """
     from spy_assets.models.composite import CompositeWeights, RouterRule
     from spy_assets.models.policy.select import as_net
 
@@ -379,7 +392,11 @@ def router_record(
         CompositeWeights(parts, RouterRule()),
         parts={regime: versions[regime] for regime in parts},
         timesteps=sum(policy.timesteps for policy in policies.values()),
-        lesson={"routing_better": routed.verdict.better, "routing_verdict": routed.verdict.words},
+        lesson={
+            "routing_better": routed.verdict.better,
+            "routing_verdict": routed.verdict.words,
+            **(found.origin if found else {}),
+        },
         metrics={
             "routing_lead": lead.estimate,
             "routing_lead_low": lead.low,

@@ -408,10 +408,14 @@ def trials(versions: pl.DataFrame, session: date, validation_sessions: int) -> i
     later ones were not tried when it was judged, and would take an acceptance back when it is judged
     again.
 
+    A vote or a router counts the searches of all that it is made of.
+
     Neither a search nor the choice of a seed looked at this window: both compare inside the training
     window. A search's configurations are counted all the same, which errs on the side of refusing: they
     are what was tried until something worked. The seeds of one training are not: their spread is judged.
     """
+    from spy_assets.registry.records import searches_of
+
     near = [
         row
         for row in versions.iter_rows(named=True)
@@ -419,12 +423,7 @@ def trials(versions: pl.DataFrame, session: date, validation_sessions: int) -> i
         and (end := date.fromisoformat(row["partition"])) <= session
         and sessions_apart(end, session) < validation_sessions
     ]
-    searches: dict[str, int] = {}
-    for row in near:
-        if row.get("search") is not None:
-            known = searches.get(row["search"], 0)
-            searches[row["search"]] = max(known, row["search_trials"])
-    return max(1, len(near)) + sum(searches.values())
+    return max(1, len(near)) + sum(searches_of(*near).values())
 
 
 def tried_before(versions: pl.DataFrame, version: str, validation_sessions: int) -> list[str]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 PREFERENCES = "ledger.preferences"
 #: Columns of a signal that its lesson, or the person who judges it, needs.
 SIGNAL_COLUMNS = (
-    "signal_id", "session", "action", "contract", "structure", "legs", "probabilities", "confidence",
-    "regime", "size", "state_vector", "display_symbol",
+    "signal_id", "session", "action", "action_name", "contract", "structure", "legs", "probabilities",
+    "confidence", "regime", "size", "state_vector", "display_symbol",
 )  # fmt: skip
 
 

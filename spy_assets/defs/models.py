@@ -393,12 +393,12 @@ def promotions(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Materi
     """Let the registry's alias follow an acceptance that was recorded with the evaluation.
 
     A refused window has no promotion: the check before this stops it, and so does the recorded verdict
-    where this is materialized alone.
+    where this is materialized alone: that run fails and is told as the refusal that it follows.
     """
     with spy.warehouse() as lake:
         decision = judging.recorded_decision(lake, date.fromisoformat(context.partition_key))
         if not decision["accepted"]:
-            raise dg.Failure(_refusal(decision), allow_retries=False)
+            raise refusals.refusal(_refusal(decision))
         champion = judging.latest_champion(lake)
     if champion is not None:
         spy.registry().set_alias("champion", champion)

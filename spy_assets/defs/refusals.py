@@ -1,4 +1,4 @@
-"""Blocking checks that give a verdict: their failure is an answer, not a fault of the data.
+"""Checks that give a verdict, and steps that follow one: their failure is an answer, not a fault.
 
 A refused challenger stops what would follow from its acceptance, by Dagster's own rule for a blocking
 check, and so the run ends as failed. Nothing is broken and nothing is to be made again: what looks at
@@ -7,7 +7,7 @@ failed runs and at failed checks asks here whether it is a refusal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import dagster as dg
@@ -16,7 +16,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 #: In the metadata of a check's spec: its failure is a refusal.
 VERDICT: Final = "verdict"
-#: In the metadata of a check's result: what was refused, and why.
+#: In the metadata of a check's result, or of a step's failure: what was refused, and why.
 REFUSED: Final = "refused"
 #: The error of a step one of whose blocking checks failed.
 _CHECK_FAILED: Final = "DagsterAssetCheckFailedError"
@@ -27,6 +27,11 @@ _PAGE: Final = 1_000
 def gives_verdicts(spec: dg.AssetCheckSpec) -> bool:
     """Whether the failure of a check is a refusal."""
     return VERDICT in (spec.metadata or {})
+
+
+def refusal(words: str) -> dg.Failure:
+    """The failure of a step that follows a recorded refusal, where no check in its run tells of it."""
+    return dg.Failure(words, metadata={REFUSED: words}, allow_retries=False)
 
 
 def refusal_of(events: Iterable[dg.DagsterEvent]) -> str | None:
@@ -67,8 +72,20 @@ def refused_materializations(instance: DagsterInstance, check: AssetCheckKey) ->
 
 
 def _words(event: dg.DagsterEvent) -> str | None:
+    if event.event_type == DagsterEventType.STEP_FAILURE:
+        return _told(_given(event))
     found = _failed_check(event)
-    told = None if found is None else found.metadata.get(REFUSED)
+    return None if found is None else _told(found.metadata)
+
+
+def _given(event: dg.DagsterEvent) -> Mapping[str, Any]:
+    """The metadata of a step's failure that the step itself raised."""
+    given = event.step_failure_data.user_failure_data
+    return {} if given is None else given.metadata
+
+
+def _told(metadata: Mapping[str, Any]) -> str | None:
+    told = metadata.get(REFUSED)
     return None if told is None else str(told.value)
 
 
@@ -76,7 +93,8 @@ def _is_broken(event: dg.DagsterEvent) -> bool:
     """Whether a step failed of something else, or a blocking check that gives no verdicts failed."""
     if event.event_type == DagsterEventType.STEP_FAILURE:
         error = event.step_failure_data.error
-        return error is None or error.cls_name != _CHECK_FAILED
+        known = REFUSED in _given(event) or (error is not None and error.cls_name == _CHECK_FAILED)
+        return not known
     found = _failed_check(event)
     return found is not None and found.blocking and REFUSED not in found.metadata
 

@@ -9,6 +9,8 @@ from spy_assets.defs.resources import SpyResource
 from spy_assets.warehouse.tables import TABLES
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
+#: The cursor while nobody is champion: no version, and not empty, which Dagster would not keep.
+NO_CHAMPION = "none"
 
 
 def _signal_of(refresh: dg.DagsterRun) -> dg.RunRequest | dg.SkipReason:
@@ -72,10 +74,10 @@ def outcomes_matured(
 def champion_changed(
     context: dg.SensorEvaluationContext, spy: SpyResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Compare the registry's champion with the cursor."""
+    """Compare the registry's champion with the cursor, so that one who comes back is asked again."""
     version = spy.registry().alias("champion")
     if version is None:
-        return dg.SkipReason("no champion yet")
+        return dg.SensorResult(skip_reason="no champion", cursor=NO_CHAMPION)
     if version == context.cursor:
         return dg.SkipReason(f"version {version} is still champion")
     session = spy.last_session()

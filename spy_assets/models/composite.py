@@ -268,13 +268,28 @@ def load_policy(path: Path, expected: FileIdentity, contract: ObservationContrac
     ContractMismatch
         The policy was trained on another observation; the first difference is named.
     """
-    data, name = read_registered(path, expected), str(path)
-    header, _ = read_archive(data, f"{FORMAT} or of a single policy", name)
-    if header.get("format") != FORMAT:
-        weights = decode_weights(data, name)
-        check_contract(weights, contract)
-        return PolicyNet.from_weights(weights)
-    composite = decode_composite(data, name)
-    for one in composite.members.values():
+    weights = decode_policy(read_registered(path, expected), str(path))
+    members = weights.members.values() if isinstance(weights, CompositeWeights) else (weights,)
+    for one in members:
         check_contract(one, contract)
-    return CompositePolicy.from_weights(composite)
+    return policy_of(weights)
+
+
+def decode_policy(data: bytes, name: str = "the file") -> PolicyWeights | CompositeWeights:
+    """Parse a file of either kind, without any check of identity or contract.
+
+    Raises
+    ------
+    ModelFileMismatch
+        The bytes are of neither format, or contradict their own header.
+    """
+    header, _ = read_archive(data, f"{FORMAT} or of a single policy", name)
+    single = header.get("format") != FORMAT
+    return decode_weights(data, name) if single else decode_composite(data, name)
+
+
+def policy_of(weights: PolicyWeights | CompositeWeights) -> LoadedPolicy:
+    """Build the network, or the several under their rule."""
+    if isinstance(weights, CompositeWeights):
+        return CompositePolicy.from_weights(weights)
+    return PolicyNet.from_weights(weights)

@@ -26,13 +26,13 @@ from spy_assets.models.policy.weights import FileIdentity, atomic_file
 from spy_assets.registry.folds import FoldRecord, configurations, publish_fold
 from spy_assets.registry.moving import follow_folder
 from spy_assets.registry.publish import (
-    PARENT_TAG,
     RECORD_TAG,
-    SEED_KIND,
     WEIGHTS_FILE,
+    publish_missing_seeds,
     publish_runs,
+    seed_runs_of,
 )
-from spy_assets.registry.records import SEARCH, TrainingRecord
+from spy_assets.registry.records import SEARCH, TrainingRecord, search_values, searches_of
 from spy_assets.registry.spool import Spool
 from spy_assets.settings import Settings
 
@@ -66,9 +66,7 @@ _VERSION_TAGS = (
     "actions", "actions_sha256", "max_positions", *SEARCH,
 )  # fmt: skip
 _DATES = frozenset({"train_start", "train_end"})
-_NUMBERS = frozenset(
-    {"file_bytes", "lake_snapshot", "timesteps", "seed", "max_positions", "search_trials"}
-)
+_NUMBERS = frozenset({"file_bytes", "lake_snapshot", "timesteps", "seed", "max_positions"})
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,8 @@ class Registry:
     def log_training(self, record: TrainingRecord) -> LoggedTraining:
         """Register a training, or keep it on disk if MLflow does not answer.
 
-        The same window and policy give the same version, however often they are logged.
+        The same window and policy give the same version, however often they are logged. Seeds that the
+        version lacks, or has without their weights, are added to it, and so are searches.
         """
         folder = self.spool.put(record)
         try:
@@ -299,8 +298,7 @@ class Registry:
         """
         with self._session() as client:
             item = self._known(client, version)
-            asked = f"tags.`{PARENT_TAG}` = '{item.run_id}' AND tags.kind = '{SEED_KIND}'"
-            runs = client.search_runs([self._experiment(client)], asked)
+            runs = seed_runs_of(client, self._experiment(client), item.run_id)
             if not all("file_sha256" in run.data.tags for run in runs):
                 return {}
             found = {
@@ -400,7 +398,11 @@ class Registry:
 
     def _publish(self, record: TrainingRecord) -> LoggedTraining:
         with self._session() as client:
-            version = self._registered(client, record) or self._register(client, record)
+            version = self._registered(client, record)
+            if version is None:
+                version = self._register(client, record)
+            else:
+                self._complete(client, version, record)
         self._keep(record.identity, record.weights)
         return LoggedTraining(record.record_id, str(version.version), str(version.run_id))
 
@@ -421,6 +423,18 @@ class Registry:
             if item.tags.get(RECORD_TAG) == record.record_id:
                 return item
         return None
+
+    def _complete(self, client: Any, version: Any, record: TrainingRecord) -> None:
+        """Add the seeds and searches of another training that ended in the same policy.
+
+        The version was chosen from all of them, and is judged by all of them.
+        """
+        known = searches_of(version.tags)
+        joined = searches_of(version.tags, record.version_tags())
+        if joined != known:
+            for name, value in search_values(joined).items():
+                client.set_model_version_tag(self.name, version.version, name, value)
+        publish_missing_seeds(client, self._experiment(client), version.run_id, record)
 
     def _register(self, client: Any, record: TrainingRecord) -> Any:
         experiment_id = self._experiment(client)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from spy_assets.models.composite import decode_policy, policy_of
 from spy_assets.registry.records import SeedRun, TrainingRecord
 
 MODEL_NAME = "policy"
@@ -20,7 +21,6 @@ PARENT_TAG = "mlflow.parentRunId"
 SEED_KIND = "seed"
 MOST_METRICS = 1_000  # MLflow's limit in one request
 _PARAM_LENGTH = 6_000  # MLflow's limit of characters
-_ACTIONS_OF_DAILY = 7
 
 
 def requirements() -> list[str]:
@@ -48,9 +48,8 @@ def publish_runs(client: Any, experiment_id: str, record: TrainingRecord) -> tup
         snapshot=record.lake_snapshot,
     )
     client.log_inputs(parent, datasets=[data])
-    tags = _run_tags(record) | {"kind": SEED_KIND}
     for seed_run in record.seeds:
-        publish_seed(client, experiment_id, parent, seed_run, tags)
+        publish_seed(client, experiment_id, parent, seed_run, _seed_tags(record))
     client.log_figure(parent, _learning_curve(record), "learning_curve.png")
     model = _log_model(parent, record)
     client.set_terminated(parent)
@@ -62,6 +61,41 @@ def _run_tags(record: TrainingRecord) -> dict[str, str]:
     more = ("lake_snapshot", "dagster_run_id", "dataset_digest")
     tags = record.version_tags()
     return {key: tags[key] for key in (*keep, *more)} | {"model": record.registered_name}
+
+
+def _seed_tags(record: TrainingRecord) -> dict[str, str]:
+    return _run_tags(record) | {"kind": SEED_KIND}
+
+
+def seed_runs_of(client: Any, experiment_id: str, parent: str) -> list[Any]:
+    """The runs of the seeds of a training, by its run id."""
+    asked = f"tags.`{PARENT_TAG}` = '{parent}' AND tags.kind = '{SEED_KIND}'"
+    return list(client.search_runs([experiment_id], asked))
+
+
+def publish_missing_seeds(
+    client: Any, experiment_id: str, parent: str, record: TrainingRecord
+) -> None:
+    """Log the seeds of a record that its registered training lacks.
+
+    A seed that was logged without its weights, or by a process that died in between, is logged again in
+    place of that run.
+    """
+    asked = {one.seed: one for one in record.seeds}
+    whole = set()
+    for run in seed_runs_of(client, experiment_id, parent):
+        seed = int(run.data.params.get("seed", -1))
+        if run.info.status != "FINISHED" or _lacks_weights(run, asked.get(seed)):
+            client.delete_run(run.info.run_id)
+        else:
+            whole.add(seed)
+    for seed in asked.keys() - whole:
+        publish_seed(client, experiment_id, parent, asked[seed], _seed_tags(record))
+
+
+def _lacks_weights(run: Any, again: SeedRun | None) -> bool:
+    """Whether a logged seed has no weights where the same one, trained again, has."""
+    return again is not None and again.weights is not None and "file_sha256" not in run.data.tags
 
 
 def _params(record: TrainingRecord) -> list[Any]:
@@ -157,7 +191,8 @@ def _signature(record: TrainingRecord) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    width, actions = len(record.observation), _ACTIONS_OF_DAILY
+    width = len(record.observation)
+    actions = policy_of(decode_policy(record.weights, record.partition)).actions
     inputs: list[Any] = [
         TensorSpec(np.dtype(np.float32), (-1, width), "observation"),
         TensorSpec(np.dtype(bool), (-1, actions), "mask"),

@@ -13,8 +13,34 @@ from spy_assets.models.policy.weights import FileIdentity
 from spy_assets.simulator.mandate import DAILY_MANDATE, Mandate
 
 #: Hyper-parameters of a training that was tuned, tags of its version too: by which search, and how many
-#: configurations that had tried.
+#: configurations that had tried. A version of several policies may have several of each, in one order.
 SEARCH: Final = ("search", "search_trials")
+_AND: Final = "; "
+
+
+def search_values(searches: Mapping[str, int]) -> dict[str, str]:
+    """Give the values of :data:`SEARCH` for searches by name and trials; none for none.
+
+    >>> search_values({"a2c 2018-09-28": 50, "dqn 2018-09-28": 20})
+    {'search': 'a2c 2018-09-28; dqn 2018-09-28', 'search_trials': '50; 20'}
+    """
+    names = sorted(searches)
+    texts = (_AND.join(names), _AND.join(str(searches[name]) for name in names))
+    return dict(zip(SEARCH, texts, strict=True)) if names else {}
+
+
+def searches_of(*values: Mapping[str, Any]) -> dict[str, int]:
+    """Read what :func:`search_values` gave: searches by name, each with the most trials said of it.
+
+    >>> searches_of({"search": "ppo a; ppo b", "search_trials": "50; 7"}, {"search": None})
+    {'ppo a': 50, 'ppo b': 7}
+    """
+    found: dict[str, int] = {}
+    for one in values:
+        names, trials = (str(one.get(name) or "").split(_AND) for name in SEARCH)
+        for name, tried in zip(names, trials, strict=True) if names != [""] else ():
+            found[name] = max(found.get(name, 0), int(tried))
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ later.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -26,14 +27,19 @@ class Spool:
         self.folder = folder
 
     def put(self, record: TrainingRecord) -> Path:
-        """Store ``record`` atomically and return its folder; storing it twice is the same."""
-        final = self.folder / record.record_id
+        """Store ``record`` atomically and return its folder; storing it twice is the same.
+
+        Another training that ended in the same policy has a folder of its own: its seeds are others.
+        """
+        text = record.to_json().encode()
+        name = f"{record.record_id}.{hashlib.sha256(text).hexdigest()[:12]}"
+        final = self.folder / name
         if final.is_dir():
             return final
-        partial = self.folder / f".{record.record_id}.{os.getpid()}.partial"
+        partial = self.folder / f".{name}.{os.getpid()}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        files = {_WEIGHTS: record.weights, _RECORD: record.to_json().encode()}
+        files = {_WEIGHTS: record.weights, _RECORD: text}
         files |= {
             _SEED_WEIGHTS.format(run.seed): run.weights
             for run in record.seeds

@@ -271,7 +271,9 @@ def _ask(
     why = f"policy: {names[action]} is the most probable allowed action"
     if said.abstention is not None:
         why = _abstention_words(said.abstention, names)
-    confidence, seen = float(said.probabilities[action]), tuple(map(float, observation))
+    seen = tuple(map(float, observation))
+    # The HOLD of an abstention is a rule's, whose probability of one is nobody's confidence.
+    confidence = None if said.abstained else float(said.probabilities[action])
     return _Answer(action, True, confidence, named, seen, (why,), said.abstained)
 
 

@@ -23,7 +23,7 @@ several it shows the legs of all, oldest position first, each with all its contr
 (:mod:`spy_assets.simulator.mandate`), by which the number ``action`` is read; without it ``daily_7/1``.
 
 ``abstained`` says whether a model of several members found no agreement on an entry, which is HOLD with
-the reason; ``None`` where no vote was taken, or none on an entry.
+the reason and without a ``confidence``; ``None`` where no vote was taken, or none on an entry.
 
 ``settings_digest`` names the limits, costs, clock and capital of the desk that decided; a replay under
 others is another question, not another answer.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import polars as pl
 import pytest
 
@@ -20,7 +19,7 @@ from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.models.outcomes.rollouts import Rollout, walk
 from spy_assets.models.policy.weights import encode_weights, policy_hash
 from spy_assets.models.preference.pairs import Preference
-from spy_assets.registry import Registry
+from spy_assets.registry import Registry, records
 from spy_assets.sessions import decision_time, session_close
 from spy_assets.signals.outcomes import outcome_row
 from spy_assets.simulator.actions import DAILY_ACTIONS
@@ -68,12 +67,18 @@ def run(court: Court, asset: Any, window: date, **config: Any) -> Any:
     return {key: value.value for key, value in event.materialization.metadata.items()}
 
 
-def seat(court: Court, window: date, tensors: Any = None, *, model: str = "ppo_daily") -> str:
-    """Register a policy as if it had been trained for a window, with its row; gives the version."""
+def seat(
+    court: Court, window: date, tensors: Any = None, *, model: str = "ppo_daily", **said: Any
+) -> str:
+    """Register a policy as if it had been trained for a window, with its row; gives the version.
+
+    ``said`` are hyper-parameters.
+    """
     values = undecided(0).tensors if tensors is None else tensors
     record = replace(
         court.record(window, CALLS),
         model=model,
+        hyperparameters=said,
         policy_hash=policy_hash(values),
         weights=encode_weights(values, DAILY_15_PROXY_V1),
         train_end=windows(court, window).train_end,
@@ -107,9 +112,9 @@ def live(court: Court, window: date, **changes: Any) -> Rollout:
             DAILY_ACTIONS[trade_action(trade)].action.name,
         )
         said = signal(entry.session, name, entry.action)
-        allowed = dict.fromkeys(
-            [DAILY_ACTIONS[n].action.name for n in np.flatnonzero(entry.mask)], 0.2
-        )
+        allowed = {
+            spec.action.name: 0.2 if entry.mask[n] else 0.0 for n, spec in DAILY_ACTIONS.items()
+        }
         row = said.to_row() | {"structure": trade.structure}
         row |= {"state_vector": json.dumps(entry.observation.tolist())}
         signals.append(row | {"probabilities": json.dumps(allowed)})
@@ -278,6 +283,22 @@ def test_members_are_weighed_before_they_are_judged(court: Court) -> None:
     assert rows["a2c_daily"]["information_ratio"] > 0 == rows["ppo_daily"]["information_ratio"]
     assert rows["ppo_daily"]["evidence_end"] < window
     assert 0 <= told["abstain_rate"] <= 1
+
+
+def test_the_searches_of_tuned_members_are_trials_of_their_vote(court: Court) -> None:
+    window = court.days[-1]
+    for model, name, tried in (
+        ("ppo_daily", "ppo", 9),
+        ("a2c_daily", "a2c", 50),
+        ("dqn_daily", "", 0),
+    ):
+        said = {"search": f"{name} {window}", "search_trials": tried} if tried else {}
+        seat(court, window, wants(CALLS), model=model, **said)
+    version = run(court, agents.ensemble_weights, window)["version"]
+    found = court.registry.versions()
+    (vote,) = found.filter(version=version).iter_rows(named=True)
+    assert records.searches_of(vote) == {f"ppo {window}": 9, f"a2c {window}": 50}
+    assert judging.trials(found, window, 63) == 2 + 9 + 50  # the first search is ppo_daily's too
 
 
 def test_one_member_is_no_ensemble(taught: Court) -> None:

@@ -24,7 +24,7 @@ from spy_assets.settings import Settings
 from spy_assets.signals.contract import Signal
 from spy_assets.simulator.actions import DAILY_ACTIONS
 from spy_assets.warehouse import Warehouse
-from spy_assets_tests.graph.worlds import FIRST, LAST, World, read
+from spy_assets_tests.graph.worlds import FIRST, LAST, World, read, write
 
 pytestmark = pytest.mark.slow
 SHORT = {"timesteps": 2048, "seeds": 1, "episode_length": 30}
@@ -125,12 +125,16 @@ def test_the_members_vote_becomes_champion_and_speaks(vacant: Settings) -> None:
 
 def test_the_router_becomes_champion_and_hears_the_regime(vacant: Settings) -> None:
     window = window_of(vacant)
-    told = run(vacant, agents.regime_routing, window, least_sessions=30, **SHORT)
+    search = {"window_end": window, "algorithm": "ppo", "trials": 50, "params": '{"gamma": 0.9}',
+              "available_at": decision_time(window), "source": "test"}  # fmt: skip
+    write(vacant, "models.hyperparameters", [search], at=decision_time(window))
+    told = run(vacant, agents.regime_routing, window, least_sessions=30, tuned=True, **SHORT)
     assert len(told["policies"]) > 1
     registry, version = Registry(vacant), told["version"]
     kept = json.loads(recorded(vacant, version)["hyperparameters"])
     assert (kept[COMPOSITE], kept["members"]) == ("router", told["policies"])
     assert kept["routing_verdict"] == told["verdict"]
+    assert judging.trials(registry.versions(), window, 63) == 2 + 50
     registry.set_alias("challenger", "1")  # a version that is named is judged all the same
     assert seated(vacant, window, version=version)["version"] == version
     assert registry.alias("champion") == version

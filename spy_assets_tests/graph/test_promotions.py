@@ -316,6 +316,16 @@ def test_each_search_counts_once_and_as_it_was_last_known(court: Court) -> None:
     assert judging.trials(versions, last, 63) == 4 + 50 + 7
 
 
+def test_a_version_of_several_searches_counts_each_of_them_once(court: Court) -> None:
+    last = str(court.days[-1])
+    said = {"search": "a2c a; dqn b", "search_trials": "20; 7"}
+    rows = [
+        {"partition": last, "search": "a2c a", "search_trials": "20"},
+        {"partition": last} | said,
+    ]
+    assert judging.trials(pl.DataFrame(rows), court.days[-1], 63) == 2 + 20 + 7
+
+
 def test_a_tuned_training_takes_what_the_search_found(court: Court) -> None:
     searched(court, 50, previous_session(court.days[-1]))
     spy = SpyResource(overrides=court.settings.model_dump(mode="json", exclude_unset=True))

@@ -112,6 +112,9 @@ def test_a_promotion_alone_does_not_go_round_the_gate(court: Court) -> None:
     (failure,) = [event for event in made.all_events if event.is_step_failure]
     assert "challenger refused: version 1" in str(failure.step_failure_data.error)
     assert not [event for event in made.all_events if event.is_step_up_for_retry]
+    told = refusals.refusal_of(made.all_events)
+    assert told is not None
+    assert told.startswith("challenger refused: version 1: ")
     assert court.registry.alias("champion") is None
 
 
@@ -151,7 +154,9 @@ def test_the_alias_of_a_withdrawn_champion_goes_to_the_one_before(court: Court) 
     assert court.registry.alias("champion") == "1"
 
 
-def checked(*, refuses: bool = False, finds_fault: bool = False, breaks: bool = False) -> Any:
+def checked(
+    *, refuses: bool = False, finds_fault: bool = False, breaks: bool = False, follows: bool = False
+) -> Any:
     """A run of an asset with a check that gives verdicts and one that does not."""
 
     def spec(name: str, **how: Any) -> dg.AssetCheckSpec:
@@ -169,7 +174,12 @@ def checked(*, refuses: bool = False, finds_fault: bool = False, breaks: bool = 
         if breaks:
             raise ConnectionError("vendor away")
 
-    return dg.materialize([judged, other], raise_on_error=False)
+    @dg.asset
+    def promoted() -> None:
+        if follows:
+            raise refusals.refusal("version 2: refused before")
+
+    return dg.materialize([judged, other, promoted], raise_on_error=False)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +190,9 @@ def checked(*, refuses: bool = False, finds_fault: bool = False, breaks: bool = 
         ({"finds_fault": True}, None),
         ({"refuses": True, "finds_fault": True}, None),
         ({"refuses": True, "breaks": True}, None),
+        ({"follows": True}, "version 2: refused before"),
+        ({"follows": True, "breaks": True}, None),
+        ({"follows": True, "finds_fault": True}, None),
     ],
 )
 def test_only_a_refusal_and_nothing_else_is_a_refusal(what: Any, words: str | None) -> None:

@@ -16,6 +16,8 @@ from spy_assets.defs import refusals, sensors
 from spy_assets.defs.resources import SpyResource
 from spy_assets.settings import load_settings
 from spy_assets_tests.graph.worlds import World, write
+from spy_assets_tests.models.policies import training_record
+from spy_assets_tests.registry.templates import fresh_registry
 from spy_assets_tests.test_alerts import Webhook
 
 SESSION = "2018-12-31"
@@ -65,6 +67,16 @@ def tick(sensor: Any, home: Path, cursor: str | None = None, **changes: Any) -> 
     spy = SpyResource(overrides={"home": str(home), **changes})
     with dg.build_sensor_context(cursor=cursor, resources={"spy": spy}) as context:
         return sensor(context)
+
+
+def told(sensor: dg.SensorDefinition, home: Path, cursor: str | None = None) -> Any:
+    """What Dagster takes of a sensor's answer: an empty cursor, for one, leaves the one before."""
+    spy = SpyResource(overrides={"home": str(home)})
+    context = dg.build_sensor_context(
+        cursor=cursor, resources={"spy": spy}, definitions=build(SpyResource())
+    )
+    with context:
+        return sensor.evaluate_tick(context)
 
 
 def test_fresh_features_ask_for_the_signal_of_their_session(instance: dg.DagsterInstance) -> None:
@@ -143,7 +155,19 @@ def test_a_new_champion_is_asked_once_for_the_last_session(world: World) -> None
 
 
 def test_without_a_model_there_is_no_champion(tmp_path: Path) -> None:
-    assert tick(sensors.champion_changed, tmp_path).skip_message == "no champion yet"
+    assert told(sensors.champion_changed, tmp_path).skip_message == "no champion"
+
+
+def test_a_champion_that_comes_back_is_asked_again(tmp_path: Path) -> None:
+    registry = fresh_registry(load_settings(home=tmp_path))
+    version = registry.log_training(training_record()).version
+    assert version is not None
+    cursor, asked = None, []
+    for seated in (True, True, False, False, True):
+        registry.set_alias("champion", version) if seated else registry.drop_alias("champion")
+        found = told(sensors.champion_changed, tmp_path, cursor)
+        cursor, asked = found.cursor, [*asked, len(found.run_requests)]
+    assert asked == [1, 0, 0, 0, 1]
 
 
 @pytest.mark.fault(39)
@@ -195,13 +219,18 @@ def test_a_sound_chain_does_not_close_the_incident_of_another(
     assert len(webhook.received) == 1
 
 
-def refusing(instance: dg.DagsterInstance, name: str) -> dg.ExecuteInProcessResult:
-    """A real run of a job of that name in which a challenger is refused."""
+def refusing(
+    instance: dg.DagsterInstance, name: str, *, before: bool = False
+) -> dg.ExecuteInProcessResult:
+    """A real run of a job of that name in which a challenger is refused, or had been ``before``."""
     gate = dg.AssetCheckSpec("gate", asset="judged", blocking=True)
-    told = {refusals.REFUSED: "challenger refused: version 3: no trades"}
+    words = "challenger refused: version 3: no trades"
+    told = {refusals.REFUSED: words}
 
     @dg.asset(check_specs=[gate])
     def judged() -> dg.MaterializeResult:
+        if before:
+            raise refusals.refusal(words)
         found = dg.AssetCheckResult(passed=False, metadata=told)
         return dg.MaterializeResult(check_results=[found])
 
@@ -214,8 +243,9 @@ def test_a_refusal_is_news_and_not_an_incident(
 ) -> None:
     spy = SpyResource(overrides={"home": str(tmp_path), "alert_webhook": webhook.url})
     after(instance, sensors.run_failed, ran(instance, "train_daily", fails=True), spy=spy)
-    for _ in range(2):
-        after(instance, sensors.run_failed, refusing(instance, "train_daily"), spy=spy)
+    for before in (False, True):
+        refused = refusing(instance, "train_daily", before=before)
+        after(instance, sensors.run_failed, refused, spy=spy)
     words = [(body["severity"], body["detail"]) for body in webhook.received]
     assert words[1:] == [("info", "challenger refused: version 3: no trades")] * 2
     assert alerter(spy.settings).open_incidents() == []

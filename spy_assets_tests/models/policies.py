@@ -24,7 +24,9 @@ ALL = np.ones(ACTIONS, dtype=bool)
 MIDDLE = np.full(CONTRACT.size, 0.5, dtype=np.float32)
 
 
-def random_tensors(seed: int = 0, width: int = CONTRACT.size, hidden: int = 64) -> dict[str, Any]:
+def random_tensors(
+    seed: int = 0, width: int = CONTRACT.size, hidden: int = 64, actions: int = ACTIONS
+) -> dict[str, Any]:
     """Tensors of a network with two hidden layers, named as Stable-Baselines3 names them."""
     rng = np.random.default_rng(seed)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -32,7 +34,7 @@ def random_tensors(seed: int = 0, width: int = CONTRACT.size, hidden: int = 64) 
         for number, inputs in ((0, width), (2, hidden)):
             name = f"mlp_extractor.{branch}_net.{number}"
             shapes |= {f"{name}.weight": (hidden, inputs), f"{name}.bias": (hidden,)}
-    for name, outputs in (("action_net", ACTIONS), ("value_net", 1)):
+    for name, outputs in (("action_net", actions), ("value_net", 1)):
         shapes |= {f"{name}.weight": (outputs, hidden), f"{name}.bias": (outputs,)}
     return {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
 

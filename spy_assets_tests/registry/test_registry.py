@@ -13,13 +13,18 @@ import pytest
 
 from spy_assets.errors import ModelFileMismatch
 from spy_assets.models.composite import CompositeWeights, VoteRule, encode_composite
-from spy_assets.registry import Registry
+from spy_assets.models.policy.inference import PolicyNet
+from spy_assets.models.policy.weights import PolicyWeights, decode_weights, encode_weights
+from spy_assets.registry import Registry, SeedRun
 from spy_assets.settings import Settings, load_settings
+from spy_assets.simulator.actions import DEFINED_RISK
+from spy_assets.simulator.mandate import Mandate
 from spy_assets_tests.models.policies import (
     ALL,
     CONTRACT,
     MIDDLE,
     random_net,
+    random_tensors,
     seed_runs,
     training_record,
 )
@@ -154,6 +159,27 @@ def test_several_policies_are_registered_loaded_and_served_as_one(registry: Regi
     np.testing.assert_allclose(served[0], expected)
 
 
+def wide(seed: int) -> PolicyWeights:
+    """A policy of the ten structures of defined risk, HOLD and CLOSE."""
+    tensors = random_tensors(seed, actions=len(DEFINED_RISK))
+    return decode_weights(encode_weights(tensors, CONTRACT, mandate=Mandate.of(DEFINED_RISK, 1)))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_mlflow_serves_as_many_actions_as_the_policy_has(registry: Registry, several: bool) -> None:
+    import mlflow
+
+    one = wide(1)
+    vote = CompositeWeights({"1": one, "2": wide(2)}, VoteRule({"1": 1.0, "2": 0.0}, 0.0))
+    single = encode_weights(one.tensors, CONTRACT, mandate=one.mandate)
+    weights = encode_composite(vote, CONTRACT) if several else single
+    registry.log_training(training_record(weights=weights, mandate=one.mandate))
+    model, mask = mlflow.pyfunc.load_model(f"models:/{registry.name}/1"), np.ones(12, dtype=bool)
+    served = model.predict({"observation": MIDDLE[None], "mask": mask[None]})
+    expected = PolicyNet.from_weights(one).probabilities(MIDDLE, mask)
+    np.testing.assert_allclose(served[0], expected)
+
+
 def test_the_signature_refuses_float64(registry: Registry) -> None:
     import mlflow
 
@@ -253,7 +279,55 @@ def test_the_weights_of_seeds_change_no_identity(registry: Registry) -> None:
     assert with_seeds.version_tags() == plain.version_tags()
     registry.log_training(plain)
     assert registry.log_training(with_seeds).version == "1"
-    assert registry.load_seeds("1") == {}  # as it was registered
+
+
+@pytest.mark.parametrize("before", [[], seed_runs(42), training_record().seeds])
+def test_a_training_that_ends_in_the_same_policy_gives_its_seeds_to_the_version(
+    registry: Registry, before: list[SeedRun]
+) -> None:
+    """None were kept, one was trained, or they were logged before their weights were kept."""
+    registry.log_training(training_record(seeds=before))
+    for _ in range(2):
+        assert registry.log_training(training_record(seeds=seed_runs(42, 84))).version == "1"
+        assert list(registry.load_seeds("1")) == [42, 84]
+    kinds = [run.data.tags["kind"] for run in runs(registry)]
+    assert sorted(kinds) == ["seed", "seed", "training"]
+
+
+def test_fewer_seeds_take_none_away(registry: Registry) -> None:
+    for seeds in (seed_runs(42, 84), seed_runs(42)):
+        registry.log_training(training_record(seeds=seeds))
+    assert list(registry.load_seeds("1")) == [42, 84]
+
+
+def test_a_seed_that_was_left_half_done_is_logged_again(registry: Registry) -> None:
+    record = training_record(seeds=seed_runs(42, 84))
+    registry.log_training(record)
+    (seed, *_) = [run for run in runs(registry) if run.data.tags["kind"] == "seed"]
+    with registry._session() as client:
+        client.update_run(seed.info.run_id, status="RUNNING")
+    registry.log_training(record)
+    assert list(registry.load_seeds("1")) == [42, 84]
+    assert {run.info.status for run in runs(registry)} == {"FINISHED"}
+
+
+def test_trainings_of_one_policy_that_wait_together_all_give_their_seeds(
+    registry: Registry,
+) -> None:
+    for seeds in (seed_runs(42), seed_runs(42, 84)):
+        registry.spool.put(training_record(seeds=seeds))
+    assert [logged.version for logged in registry.flush_spool()] == ["1", "1"]
+    assert list(registry.load_seeds("1")) == [42, 84]
+
+
+def test_a_version_names_every_search_that_found_it(registry: Registry) -> None:
+    for search, tried in (("ppo a", 20), ("ppo b", 7), ("ppo a", 50), ("ppo b", 3)):
+        said = {"search": search, "search_trials": tried}
+        registry.log_training(training_record(hyperparameters=said))
+    registry.log_training(training_record())
+    assert registry.versions().select("search", "search_trials").rows() == [
+        ("ppo a; ppo b", "50; 7")
+    ]
 
 
 def test_weights_of_seeds_reach_the_registry_by_the_spool_too(registry: Registry) -> None:
@@ -280,4 +354,4 @@ def test_a_version_says_by_which_search_it_was_tuned(registry: Registry) -> None
         training_record(seed=1, hyperparameters={"search": "ppo 2018-09-28", "search_trials": 50})
     )
     found = registry.versions().select("search", "search_trials")
-    assert found.rows() == [(None, None), ("ppo 2018-09-28", 50)]
+    assert found.rows() == [(None, None), ("ppo 2018-09-28", "50")]

@@ -15,7 +15,9 @@ from spy_assets.models.routing import Router
 from spy_assets.signals.build import ChampionPolicy
 from spy_assets.signals.contract import Signal
 from spy_assets.signals.incidents import incidents_of
+from spy_assets.signals.rendering import render_plain
 from spy_assets.signals.risk import AccountState, RiskLimits
+from spy_assets.signals.statistics import signal_statistics
 from spy_assets.simulator.actions import CLOSE, DAILY_ACTIONS, ENTRIES, HOLD
 from spy_assets_tests.signals import scenes
 
@@ -235,6 +237,15 @@ def test_an_abstention_is_hold_and_says_what_was_missing() -> None:
     assert signal.reasons == ("abstained: members disagree, 0.60 of 0.70 weight wanted BUY_CALL",)
     assert incidents_of(signal) == ()
     assert Signal.from_json(signal.to_json()) == signal
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_nobody_is_sure_of_an_abstention(tie: bool) -> None:
+    signal = scenes.signal(policy=voting(0.7, tie=tie))
+    assert (signal.abstained, signal.confidence, signal.confidence_kind) == (True, None, "none")
+    assert "confidence" not in render_plain(signal)
+    entry = scenes.signal(policy=voting(0.6))
+    assert signal_statistics([signal, entry], []).average_confidence == entry.confidence is not None
 
 
 def test_a_tie_of_the_members_is_named() -> None:

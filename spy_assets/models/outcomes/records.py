@@ -133,8 +133,10 @@ def outcomes_from_rows(
     """Match rows of ``ledger.signals`` with those of ``ledger.outcomes``.
 
     Only entries have outcomes. Which actions were allowed is read off the recorded probabilities: the
-    mask gives exactly zero to the others. A signal of another contract or action map, one with an
-    incomplete observation or without a capital at risk is left out and counted.
+    mask gives exactly zero to the others. Every signal records all actions of its map by name, and
+    names are what is compared and read: several maps have the same names under other numbers. A signal
+    of another contract or action map, one with an incomplete observation or without a capital at risk
+    is left out and counted.
 
     Parameters
     ----------
@@ -181,14 +183,21 @@ def _decision(
     seen = json.loads(signal["state_vector"] or "[]")
     if len(seen) != contract.size or None in seen:
         return "incomplete observation"
-    said = json.loads(signal["probabilities"] or "{}")
-    if not set(said) <= set(actions.names):
-        return "another action map"
-    mask = [said.get(name, 0.0) > 0.0 for name in actions.names]
-    action = int(signal["action"])
-    if not mask[action]:
-        return "no probability recorded"
+    taken = _action(signal, actions)
+    if isinstance(taken, str):
+        return taken
     gain = reward(signal, outcome)
     if gain is None or not np.isfinite(gain):
         return "no reward"
-    return str(signal["signal_id"]), seen, mask, action, gain
+    return str(signal["signal_id"]), seen, *taken, gain
+
+
+def _action(signal: Mapping[str, Any], actions: ActionMap) -> tuple[list[bool], int] | str:
+    """What was allowed and what was done, by the numbers of a map; or why they are not known."""
+    said = json.loads(signal["probabilities"] or "{}")
+    if said and set(said) != set(actions.names):  # also where they are a part of this map's
+        return "another action map"
+    name = signal["action_name"]
+    if not said.get(name, 0.0) > 0.0:
+        return "no probability recorded"
+    return [said[one] > 0.0 for one in actions.names], actions.names.index(name)

@@ -17,6 +17,7 @@ import json
 import lzma
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ Array = npt.NDArray[Any]
 _UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, MemoryError,
     OverflowError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError, OSError,
+    tokenize.TokenError,
 )  # fmt: skip
 
 

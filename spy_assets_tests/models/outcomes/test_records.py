@@ -9,7 +9,7 @@ import pytest
 from spy_assets.errors import DataError
 from spy_assets.features.contracts import DAILY_15_CHAIN_V1
 from spy_assets.models.outcomes.records import Outcomes, join, outcomes_from_rows
-from spy_assets.simulator.actions import DAILY_ACTIONS
+from spy_assets.simulator.actions import ALL_STRUCTURES, DAILY_7, DAILY_ACTIONS, DEFINED_RISK
 
 SEEN = [k / 20 for k in range(15)]
 PROBABILITIES = {spec.action.name: 1 / 6 for spec in DAILY_ACTIONS.values()} | {"CLOSE": 0.0}
@@ -18,7 +18,7 @@ PROBABILITIES = {spec.action.name: 1 / 6 for spec in DAILY_ACTIONS.values()} | {
 def signal(name: str = "a", action: int = 0, **changes: Any) -> dict[str, Any]:
     return {
         "signal_id": name,
-        "action": action,
+        "action_name": DAILY_7.names[action],
         "contract": "daily_15_proxy_v1",
         "state_vector": json.dumps(SEEN),
         "probabilities": json.dumps(PROBABILITIES),
@@ -53,6 +53,22 @@ def test_what_cannot_be_learnt_from_is_left_out_and_counted(
 ) -> None:
     found = outcomes_from_rows([signal(**changes)], [outcome(pnl_pct=pnl_pct)])
     assert (len(found), found.left_out) == (0, {reason: 1})
+
+
+@pytest.mark.parametrize("wider", [False, True])
+def test_signals_of_another_map_teach_nothing_though_their_names_are_known(wider: bool) -> None:
+    ours, theirs = (ALL_STRUCTURES, DEFINED_RISK)[:: -1 if wider else 1]
+    name = DEFINED_RISK.names[3]
+    assert name in ours.names
+    said = json.dumps(dict.fromkeys(theirs.names, 1 / len(theirs)))
+    row = signal(probabilities=said, action_name=name, action=theirs.names.index(name))
+    found = outcomes_from_rows([row], [outcome()], actions=ours)
+    assert (len(found), found.left_out) == (0, {"another action map": 1})
+
+
+def test_an_action_is_read_by_its_name_not_by_its_number() -> None:
+    found = outcomes_from_rows([signal(action=2) | {"action": 1}], [outcome()])
+    assert found.action.tolist() == [2]
 
 
 def test_another_reward_may_be_learnt_from() -> None:
