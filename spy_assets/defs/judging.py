@@ -302,7 +302,8 @@ def judge(
 
     Everything is read at one snapshot of the lake, and each policy sees the market by the contract
     that it was trained on. A reigning champion whose own training reached into
-    this window is flattered by it, so that the error is on the side of keeping it.
+    this window is flattered by it, so that the error is on the side of keeping it. One that this
+    program cannot run keeps nobody off its seat.
     """
     from spy_assets.evaluation.baselines import run_baselines
     from spy_assets.evaluation.gate import promotion_gate
@@ -333,7 +334,7 @@ def judge(
     challenger = run(version, "policy")
     train_end = known.filter(version=version)["train_end"][0]
     seeds = run_seeds(registry, version, run_seed, settings.promotion.confidence)
-    champion = None if incumbent is None else run(incumbent.version, "champion")
+    champion, vacancy = _incumbent(incumbent, run, moment, settings, mandates)
     baselines = run_baselines(venue_of(version), challenger)
     tried = tried_before(known, version, settings.train.validation_sessions)
     verdict = promotion_gate(
@@ -341,7 +342,7 @@ def judge(
         champion,
         baselines,
         bootstrap=settings.promotion.bootstrap,
-        vacant=incumbent is None or _cannot_speak(incumbent, moment, settings, mandates),
+        vacancy=vacancy,
         min_trades=settings.promotion.min_trades,
         level=settings.promotion.confidence,
         trials=trials(known, session, settings.train.validation_sessions),
@@ -493,22 +494,49 @@ def _require_mandate(settings: Settings, version: str, mandates: Mapping[str, Ma
     trained = mandates.get(version, own)
     if trained != own:
         raise DataError(
-            f"version {version} was trained for {trained}, the settings have {own}",
+            f"version {version} was trained for {trained.beside(own)}, "
+            f"the settings have {own.beside(trained)}",
             hint=f"materialize models/{MODEL} for its window again, or set the mandate back",
         )
 
 
-def _cannot_speak(
+def _incumbent(
+    incumbent: Champion | None,
+    run: Callable[[str, str], BacktestResult],
+    moment: datetime,
+    settings: Settings,
+    mandates: Mapping[str, Mandate],
+) -> tuple[BacktestResult | None, str | None]:
+    """The incumbent's run, and why its seat is vacant; one without a run has lost its seat.
+
+    It cannot be run where its action map or its contract is not this program's any more, or where its
+    file is gone. Then it cannot speak either, proven or not, and a judgement must not wait for it.
+    """
+    if incumbent is None:
+        return None, None
+    try:
+        champion = run(incumbent.version, "champion")
+    except (ContractMismatch, ModelFileMismatch) as error:
+        why = error.message.replace("; ", ", ")  # a verdict's reasons are joined by semicolons
+        return None, f"the champion, version {incumbent.version}, cannot be run: {why}"
+    return champion, _vacancy(incumbent, moment, settings, mandates)
+
+
+def _vacancy(
     champion: Champion, moment: datetime, settings: Settings, mandates: Mapping[str, Mandate]
-) -> bool:
-    """Whether an unproven champion's seat is free: it is too old to enter, or of another mandate."""
+) -> str | None:
+    """Why an unproven champion's seat is free: of another mandate, or too old to enter; None if not."""
     from spy_assets.models.policy.staleness import stale_reason
 
+    if champion.is_proven:
+        return None
+    own = account.mandate(settings)
+    trained = mandates.get(champion.version, own)
+    if trained != own:
+        return f"the unproven champion is of another mandate, {trained.beside(own)}"
     session = last_closed_session(moment)
     aged = stale_reason(champion.train_end, session, settings.train.max_age_sessions)
-    own = account.mandate(settings)
-    another = mandates.get(champion.version, own) != own
-    return not champion.is_proven and (aged is not None or another)
+    return None if aged is None else "the unproven champion is too old to speak"
 
 
 def promotion_rows(lake: Warehouse, *, snapshot: int | None = None) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from spy_assets_tests.graph.worlds import (
     read,
     runner,
     signals,
+    write,
 )
 
 MOST = 3
@@ -229,3 +230,55 @@ def test_a_challenger_of_another_mandate_is_not_judged(tmp_path: Path) -> None:
         cut = account.windows(lake, court.settings, window)
     with pytest.raises(ContractMismatch, match="action map 'daily_7'"):
         account.venue(court.settings, cut, Mandate("daily_7", "0" * 64, 1))
+
+
+# ---------------------------------------------------------------- a champion of another mandate
+
+ONE, THREE = Mandate.of(DAILY_7, 1), Mandate.of(DAILY_7, MOST)
+#: A map of this name as another version of the program had it.
+ELSEWHERE = Mandate("defined_risk", "0" * 64, 1)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Court:
+    """A live source and one position."""
+    court = Court.sit(tmp_path, source="yfinance")
+    assert court.registry.versions().is_empty()  # made by the first to ask for it
+    return court
+
+
+@pytest.fixture
+def wider(live: Court) -> Court:
+    """The same profile after the settings were changed to several positions."""
+    changed = {"source": "yfinance", "risk": {"max_positions": MOST}}
+    return Court(load_settings(home=live.settings.home, **changed))
+
+
+def seat(court: Court, version: str, window: date, basis: str = "bootstrap") -> None:
+    """Write that a version is champion from its window on."""
+    train_end = Registry(court.settings).fetch(version).train_end
+    row = {"model": judging.MODEL, "alias": "champion", "effective_from": decision_time(window),
+           "version": version, "window_end": window, "accepted": True, "basis": basis,
+           "reason": "seated", "train_end": train_end, "lake_snapshot": 1, "metrics": "{}",
+           "available_at": decision_time(window), "source": court.settings.source}  # fmt: skip
+    write(court.settings, "models.promotions", [row], at=decision_time(window))
+
+
+@pytest.mark.parametrize("basis", ["bootstrap", "gate"])
+def test_a_champion_that_cannot_be_run_keeps_nobody_off_its_seat(live: Court, basis: str) -> None:
+    old, window = live.days[-30], live.days[-1]
+    seat(live, register(live, old, CALLS, ELSEWHERE), old, basis)
+    register(live, window, IDLE, ONE)
+    decided = live.judge(window)
+    assert (decided["version"], decided["basis"]) == ("2", "bootstrap")
+    assert "the champion, version 1, cannot be run: the model was trained for" in decided["reason"]
+    assert "action map 'defined_risk' (000000000000)" in decided["reason"]
+
+
+def test_a_bootstrap_after_a_change_of_mandate_says_so(live: Court, wider: Court) -> None:
+    window = live.days[-1]
+    seat(live, register(live, window, IDLE, ONE), window)
+    register(wider, window, IDLE, THREE)
+    decided = wider.judge(window, decision_time(window) + timedelta(hours=1))
+    assert decided["basis"] == "bootstrap"
+    assert "the unproven champion is of another mandate, daily_7/1, seated" in decided["reason"]

@@ -199,7 +199,9 @@ def test_a_map_of_the_same_name_and_other_numbers_is_another_mandate() -> None:
     turned = ActionMap("defined_risk", 1, DEFINED_RISK.openings[::-1])
     assert Mandate.of(turned, MOST) != WIDE.mandate
     (signal,) = decide(DAYS[:1], config=replace(WIDE, actions=turned))
+    told = f"(map {DEFINED_RISK.sha256[:12]}), account is defined_risk/3 (map {turned.sha256[:12]})"
     assert signal.reasons[0].startswith("mandate_mismatch: ")
+    assert signal.reasons[0].endswith(told)
 
 
 def test_what_has_no_record_is_of_the_daily_mandate() -> None:
