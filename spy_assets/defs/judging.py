@@ -388,9 +388,9 @@ def judge(
     )
     rivals = tuple(baselines.values()) + (() if champion is None else (champion,))
     recorded = _last_decision(decided, version)
-    if verdict.accepted and _is_of_another_mandate(
-        champion_effective_at(decided, moment, settings.train.purge_sessions), version, mandates
-    ):
+    reigning = champion_effective_at(decided, moment, settings.train.purge_sessions)
+    cannot_run = incumbent is not None and champion is None
+    if verdict.accepted and _gives_way(reigning, version, mandates, cannot_run=cannot_run):
         recorded = None  # decided anew: as it was taken before it would not be heard
     return Judged(
         version=version,
@@ -511,8 +511,9 @@ def _effective_from(
 
     The first champion counts from its window on, so that the sessions kept out of training can be
     signalled on; later ones from the moment of the decision. A decision that is only taken again, or
-    taken back, stays where it was. An acceptance that takes the seat from a champion of another mandate
-    is none of these: ``recorded`` is None then, and what was decided before stands for its own time.
+    taken back, stays where it was. An acceptance that takes the seat from a champion of another mandate,
+    or from one that cannot be run, is none of these: ``recorded`` is None then, and what was decided
+    before stands for its own time.
     """
     if recorded is not None and (recorded["accepted"] or not verdict.accepted):
         known: datetime = recorded["effective_from"]
@@ -527,11 +528,13 @@ def _last_decision(rows: Sequence[Mapping[str, Any]], version: str) -> Mapping[s
     return max(own, key=lambda row: row["ingested_at"], default=None)
 
 
-def _is_of_another_mandate(
-    champion: Champion | None, version: str, mandates: Mapping[str, Mandate]
+def _gives_way(
+    champion: Champion | None, version: str, mandates: Mapping[str, Mandate], *, cannot_run: bool
 ) -> bool:
-    """Whether the seat is held by a version that the judged one's account would not ask."""
-    return champion is not None and mandates.get(champion.version) != mandates.get(version)
+    """Whether another version holds the seat that the account of the judged one cannot ask."""
+    if champion is None or champion.version == version:
+        return False
+    return cannot_run or mandates.get(champion.version) != mandates.get(version)
 
 
 def mandates_of(versions: pl.DataFrame) -> dict[str, Mandate]:

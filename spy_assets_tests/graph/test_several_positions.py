@@ -342,6 +342,18 @@ def test_a_seat_that_was_given_back_may_be_lost_again(live: Court, wider: Court)
     assert version_at(live, at(live, 5)) == first
 
 
+def test_one_that_was_champion_before_follows_one_that_cannot_be_run(live: Court) -> None:
+    window = live.days[-1]
+    first = register(live, window, IDLE, ONE)
+    live.judge(window, at(live, 1))
+    second = register(live, window, CALLS, ONE)
+    assert live.judge(window, at(live, 2))["basis"] == "gate"
+    live.registry.fetch(second).path.write_bytes(b"")
+    assert register(live, window, IDLE, ONE) == first
+    assert live.judge(window, at(live, 3))["accepted"]
+    assert [version_at(live, at(live, hours)) for hours in (2, 3)] == [second, first]
+
+
 def test_a_champion_of_another_mandate_keeps_no_window(live: Court, wider: Court) -> None:
     window = live.days[-60]
     seat(live, register(live, window, IDLE, ONE), window)
