@@ -318,7 +318,7 @@ def _usual_chains(runner: Runner, last: date) -> list[str]:
 
 def _training_window(runner: Runner, last: date) -> date:
     with runner.spy.warehouse() as lake:
-        return judging.window_to_train(lake, runner.settings, last)
+        return judging.window_to_train(lake, runner.spy.registry(), runner.settings, last)
 
 
 def _status(

@@ -583,7 +583,7 @@ def _model(runner: Runner, last: date) -> None:
     from spy_assets.warehouse import Warehouse
 
     with Warehouse.open(runner.settings) as lake:
-        window = judging.window_to_train(lake, runner.settings, last)
+        window = judging.window_to_train(lake, runner.spy.registry(), runner.settings, last)
     runner.stage("train and judge the model", "train_daily", [str(window)])
 
 

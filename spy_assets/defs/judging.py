@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account
 from spy_assets.defs.seed_runs import SeedRuns, run_seeds
-from spy_assets.errors import ContractMismatch, DataError, ModelFileMismatch
+from spy_assets.errors import ContractMismatch, DataError, ModelError, ModelFileMismatch
 from spy_assets.sessions import (
     decision_time,
     last_closed_session,
@@ -177,40 +177,57 @@ def register_spooled(
     """Register the trainings that were kept on disk, with their rows; gives model to versions.
 
     Those of all models, because some, such as a policy of one regime, are opened by nobody after their
-    training. The last one of each becomes its challenger, as it would have when it was trained.
+    training. The last one of each becomes its challenger, as it would have when it was trained; not one
+    of another mandate than the settings', whose window may have been trained for theirs since.
 
     Raises
     ------
     RegistryUnavailable
         MLflow still does not answer.
     """
-    spec = TABLES["models.training_runs"]
-
-    def record_row(record: TrainingRecord, logged: LoggedTraining) -> None:
-        row = training_row(settings, record, str(logged.version), logged.run_id)
-        lake.write(spec, frame(spec, [row]), ingested_at=now)
-
     registered = {}
     for model in registry.waiting():
         own = registry.of_model(model)
-        versions = [str(logged.version) for logged in own.flush_spool(record_row)]
+        versions, fitting = _flush(lake, own, settings, now)
+        if fitting:
+            own.set_alias("challenger", fitting[-1])
         if versions:  # else another process was faster
-            own.set_alias("challenger", versions[-1])
             registered[model] = versions
     return registered
 
 
-def version_of_partition(registry: Registry, partition: str, wanted: str = "") -> str:
+def _flush(
+    lake: Warehouse, registry: Registry, settings: Settings, now: datetime
+) -> tuple[list[str], list[str]]:
+    """Register what waits of one model; gives its versions, and those of the settings' mandate."""
+    spec, mandate = TABLES["models.training_runs"], account.mandate(settings)
+    fitting: list[str] = []
+
+    def record_row(record: TrainingRecord, logged: LoggedTraining) -> None:
+        row = training_row(settings, record, str(logged.version), logged.run_id)
+        lake.write(spec, frame(spec, [row]), ingested_at=now)
+        if record.mandate == mandate:
+            fitting.append(str(logged.version))
+
+    return [str(logged.version) for logged in registry.flush_spool(record_row)], fitting
+
+
+def version_of_partition(
+    registry: Registry, partition: str, wanted: str = "", mandate: Mandate | None = None
+) -> str:
     """The version that the last training of a window gave: the challenger, if it is of that window.
 
     It need not be the newest: a training that ends in a policy that is registered already gives that
     version again. If the challenger is of another window by now, it is the newest of this one. A
     window may have several, such as the members' vote beside the trained policy: ``wanted`` names one.
+    With a ``mandate`` those of another are not looked at.
 
     Raises
     ------
     ModelFileMismatch
         If none is registered, or not the wanted one.
+    DataError
+        If all of the window, or the wanted one, are of another mandate.
     """
     import polars as pl
 
@@ -226,9 +243,28 @@ def version_of_partition(registry: Registry, partition: str, wanted: str = "") -
                 f"{registry.name} has no version {wanted!r} of {partition}",
                 hint=f"it has {', '.join(found['version'])}",
             )
-        return wanted
+        found = found.filter(version=wanted)
+    if mandate is not None:
+        found = _of_mandate(found, mandate, partition)
     challenger = found.filter(pl.col("aliases").list.contains("challenger"))
     return str((found if challenger.is_empty() else challenger)["version"][-1])
+
+
+def _of_mandate(versions: pl.DataFrame, mandate: Mandate, partition: str) -> pl.DataFrame:
+    """The versions of a window that were trained for a mandate, of which there must be one."""
+    import polars as pl
+
+    trained = mandates_of(versions)
+    own = versions.filter(
+        pl.col("version").is_in([k for k, one in trained.items() if one == mandate])
+    )
+    if own.is_empty():
+        others = ", ".join(f"version {k} for {one.beside(mandate)}" for k, one in trained.items())
+        raise DataError(
+            f"no version of {partition} was trained for {mandate}, which the settings have: {others}",
+            hint=f"materialize models/{MODEL} for {partition} again, or set the mandate back",
+        )
+    return own
 
 
 @dataclass(frozen=True)
@@ -302,7 +338,8 @@ def judge(
 
     Everything is read at one snapshot of the lake, and each policy sees the market by the contract
     that it was trained on. A reigning champion whose own training reached into
-    this window is flattered by it, so that the error is on the side of keeping it.
+    this window is flattered by it, so that the error is on the side of keeping it. One that this
+    program cannot run keeps nobody off its seat.
     """
     from spy_assets.evaluation.baselines import run_baselines
     from spy_assets.evaluation.gate import promotion_gate
@@ -333,7 +370,7 @@ def judge(
     challenger = run(version, "policy")
     train_end = known.filter(version=version)["train_end"][0]
     seeds = run_seeds(registry, version, run_seed, settings.promotion.confidence)
-    champion = None if incumbent is None else run(incumbent.version, "champion")
+    champion, vacancy = _incumbent(incumbent, run, moment, settings, mandates)
     baselines = run_baselines(venue_of(version), challenger)
     tried = tried_before(known, version, settings.train.validation_sessions)
     verdict = promotion_gate(
@@ -341,7 +378,7 @@ def judge(
         champion,
         baselines,
         bootstrap=settings.promotion.bootstrap,
-        vacant=incumbent is None or _cannot_speak(incumbent, moment, settings, mandates),
+        vacancy=vacancy,
         min_trades=settings.promotion.min_trades,
         level=settings.promotion.confidence,
         trials=trials(known, session, settings.train.validation_sessions),
@@ -350,8 +387,11 @@ def judge(
         seed_note=seeds.note,
     )
     rivals = tuple(baselines.values()) + (() if champion is None else (champion,))
-    own = [row for row in decided if row["version"] == version and row["alias"] == "champion"]
-    recorded = max(own, key=lambda row: row["ingested_at"], default=None)
+    recorded = _last_decision(decided, version)
+    reigning = champion_effective_at(decided, moment, settings.train.purge_sessions)
+    cannot_run = incumbent is not None and champion is None
+    if verdict.accepted and _gives_way(reigning, version, mandates, cannot_run=cannot_run):
+        recorded = None  # decided anew: as it was taken before it would not be heard
     return Judged(
         version=version,
         session=session,
@@ -470,13 +510,30 @@ def _effective_from(
 
     The first champion counts from its window on, so that the sessions kept out of training can be
     signalled on; later ones from the moment of the decision. A decision that is only taken again, or
-    taken back, stays where it was.
+    taken back, stays where it was. An acceptance that takes the seat from a champion of another mandate,
+    or from one that cannot be run, is none of these: ``recorded`` is None then, and what was decided
+    before stands for its own time.
     """
     if recorded is not None and (recorded["accepted"] or not verdict.accepted):
         known: datetime = recorded["effective_from"]
         return known
     first = not any(row["accepted"] for row in others)
     return decision_time(session) if first else moment
+
+
+def _last_decision(rows: Sequence[Mapping[str, Any]], version: str) -> Mapping[str, Any] | None:
+    """What was decided about a version at last; None if nothing was."""
+    own = [row for row in rows if row["version"] == version and row["alias"] == "champion"]
+    return max(own, key=lambda row: row["ingested_at"], default=None)
+
+
+def _gives_way(
+    champion: Champion | None, version: str, mandates: Mapping[str, Mandate], *, cannot_run: bool
+) -> bool:
+    """Whether another version holds the seat that the account of the judged one cannot ask."""
+    if champion is None or champion.version == version:
+        return False
+    return cannot_run or mandates.get(champion.version) != mandates.get(version)
 
 
 def mandates_of(versions: pl.DataFrame) -> dict[str, Mandate]:
@@ -492,22 +549,49 @@ def _require_mandate(settings: Settings, version: str, mandates: Mapping[str, Ma
     trained = mandates.get(version, own)
     if trained != own:
         raise DataError(
-            f"version {version} was trained for {trained}, the settings have {own}",
+            f"version {version} was trained for {trained.beside(own)}, "
+            f"the settings have {own.beside(trained)}",
             hint=f"materialize models/{MODEL} for its window again, or set the mandate back",
         )
 
 
-def _cannot_speak(
+def _incumbent(
+    incumbent: Champion | None,
+    run: Callable[[str, str], BacktestResult],
+    moment: datetime,
+    settings: Settings,
+    mandates: Mapping[str, Mandate],
+) -> tuple[BacktestResult | None, str | None]:
+    """The incumbent's run, and why its seat is vacant; one without a run has lost its seat.
+
+    It cannot be run where its action map or its contract is not this program's any more, or where its
+    file is gone. Then it cannot speak either, proven or not, and a judgement must not wait for it.
+    """
+    if incumbent is None:
+        return None, None
+    try:
+        champion = run(incumbent.version, "champion")
+    except (ContractMismatch, ModelFileMismatch) as error:
+        why = error.message.replace("; ", ", ")  # a verdict's reasons are joined by semicolons
+        return None, f"the champion, version {incumbent.version}, cannot be run: {why}"
+    return champion, _vacancy(incumbent, moment, settings, mandates)
+
+
+def _vacancy(
     champion: Champion, moment: datetime, settings: Settings, mandates: Mapping[str, Mandate]
-) -> bool:
-    """Whether an unproven champion's seat is free: it is too old to enter, or of another mandate."""
+) -> str | None:
+    """Why an unproven champion's seat is free: of another mandate, or too old to enter; None if not."""
     from spy_assets.models.policy.staleness import stale_reason
 
+    if champion.is_proven:
+        return None
+    own = account.mandate(settings)
+    trained = mandates.get(champion.version, own)
+    if trained != own:
+        return f"the unproven champion is of another mandate, {trained.beside(own)}"
     session = last_closed_session(moment)
     aged = stale_reason(champion.train_end, session, settings.train.max_age_sessions)
-    own = account.mandate(settings)
-    another = mandates.get(champion.version, own) != own
-    return not champion.is_proven and (aged is not None or another)
+    return None if aged is None else "the unproven champion is too old to speak"
 
 
 def promotion_rows(lake: Warehouse, *, snapshot: int | None = None) -> list[dict[str, Any]]:
@@ -564,7 +648,9 @@ def withdraw(lake: Warehouse, registry: Registry, judged: str) -> str | None:
     rows = promotion_rows(lake)
     standing = [str(row["version"]) for row in accepted_promotions(rows)]
     held = registry.alias("champion")
-    if held in standing or held not in {str(row["version"]) for row in rows}:
+    last = _last_decision(rows, judged)
+    stands = held in standing and (held != judged or last is None or last["accepted"])
+    if stands or held not in {str(row["version"]) for row in rows}:
         return None
     heirs = [version for version in standing if version != judged]
     if heirs:
@@ -574,12 +660,13 @@ def withdraw(lake: Warehouse, registry: Registry, judged: str) -> str | None:
     return held
 
 
-def window_to_train(lake: Warehouse, settings: Settings, last: date) -> date:
+def window_to_train(lake: Warehouse, registry: Registry, settings: Settings, last: date) -> date:
     """The training window that the main job needs for signals up to ``last``.
 
     On a historical source it is the one before the hold-out. On a live source the window of the
-    champion that may speak for ``last``, so that it is trained once and kept; without one, the newest
-    window that was judged within a week of sessions, or else the one before the hold-out.
+    champion that may speak for ``last``, so that it is trained once and kept; without one, or with one
+    of another mandate, the newest window that was judged within a week of sessions, or else the one
+    before the hold-out.
     """
     from spy_assets.models.policy.staleness import stale_reason
     from spy_assets.signals.champion import champion_effective_at
@@ -590,7 +677,11 @@ def window_to_train(lake: Warehouse, settings: Settings, last: date) -> date:
         return before_holdout
     decided = [row for row in promotion_rows(lake) if row.get("window_end") is not None]
     champion = champion_effective_at(decided, decision_time(last), train.purge_sessions)
-    if champion and stale_reason(champion.train_end, last, train.max_age_sessions) is None:
+    if (
+        champion
+        and stale_reason(champion.train_end, last, train.max_age_sessions) is None
+        and _is_asked(lake, registry, settings, champion)
+    ):
         ends: list[date] = [
             row["window_end"] for row in decided if row["version"] == champion.version
         ]
@@ -601,6 +692,18 @@ def window_to_train(lake: Warehouse, settings: Settings, last: date) -> date:
         if 0 <= sessions_apart(row["window_end"], before_holdout) < RETRAIN_SESSIONS
     ]
     return max(recent, default=before_holdout)
+
+
+def _is_asked(lake: Warehouse, registry: Registry, settings: Settings, champion: Champion) -> bool:
+    """Whether the account of the settings asks a champion, by the mandate in its file.
+
+    One whose file cannot be had just now counts as asked: its window is not given up for that.
+    """
+    try:
+        trained_for = account.policy_of(lake, registry, champion).mandate
+    except ModelError:
+        return True
+    return trained_for == account.mandate(settings)
 
 
 def mirrored(versions: pl.DataFrame, source: str) -> pl.DataFrame:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from spy_assets.models.policy.select import Selection, Train
     from spy_assets.models.policy.train import TrainedPolicy
     from spy_assets.models.policy.windows import Windows
-    from spy_assets.registry import LoggedTraining, TrainingRecord
+    from spy_assets.registry import LoggedTraining, Registry, TrainingRecord
     from spy_assets.settings import Settings
     from spy_assets.simulator.market_path import MarketPath
     from spy_assets.warehouse import Warehouse, WriteResult
@@ -314,7 +314,7 @@ def evaluation(
     registry, now = spy.registry(), spy.utc_now()
     with spy.warehouse() as lake:
         judging.register_spooled(lake, registry, spy.settings, now)
-        version = judging.version_of_partition(registry, context.partition_key, config.version)
+        version = _to_judge(registry, spy.settings, context.partition_key, config.version)
         judged = judging.judge(lake, registry, spy.settings, session, version, now)
         results, decisions = TABLES["models.evaluations"], TABLES["models.promotions"]
         rows = judging.frame(results, judged.rows())
@@ -336,6 +336,17 @@ def evaluation(
         },
         check_results=_gate_checks(judged),
     )
+
+
+def _to_judge(registry: "Registry", settings: "Settings", partition: str, wanted: str) -> str:
+    """The version to judge; where all are of another mandate, trying again is of no use."""
+    from spy_assets.errors import DataError
+
+    own = account.mandate(settings)
+    try:
+        return judging.version_of_partition(registry, partition, wanted, own)
+    except DataError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _gate_checks(judged: judging.Judged) -> list[dg.AssetCheckResult]:

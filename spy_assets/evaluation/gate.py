@@ -15,9 +15,10 @@ the best of many noise policies looks good on any window; they are those of
 :func:`~spy_assets.evaluation.statistics.guarded_means`, which hold at such levels. That makes 4 easier
 as trials grow; the test of all baselines together in 5 does not depend on them.
 
-While the seat is vacant, because there is no champion or because it is unproven and too old to speak,
-a challenger that is not significantly worse than cash, nor than the old champion, may be seated for
-paper signals (``bootstrap``); each of its signals then says that it is unproven, and against what.
+While the seat is vacant, because there is no champion or for a reason that the caller gives (it is
+unproven and too old to speak, or of another mandate; it cannot be run), a challenger that is not
+significantly worse than cash, nor than the old champion, may be seated for paper signals
+(``bootstrap``); each of its signals then says that it is unproven, and against what.
 Everything else is ``refused``. "The newest" never wins by itself.
 """
 
@@ -116,7 +117,7 @@ def promotion_gate(
     baselines: Mapping[str, BacktestResult],
     *,
     bootstrap: bool,
-    vacant: bool | None = None,
+    vacancy: str | None = None,
     min_trades: int = 10,
     level: float = 0.95,
     trials: int = 1,
@@ -137,9 +138,10 @@ def promotion_gate(
         Name to run; see :func:`spy_assets.evaluation.baselines.run_baselines`.
     bootstrap
         Whether an unproven model may take a vacant seat, for paper signals.
-    vacant
-        Whether the seat is vacant; ``None``: if there is no ``champion``. With a ``champion`` it says
-        that this one is unproven and too old to speak.
+    vacancy
+        Why the seat of an incumbent is vacant, in words that a reason quotes: that it is too old to
+        speak, of another mandate, or cannot be run, and so has no ``champion``. ``None``: the seat is
+        vacant only if there is no ``champion``, because there never was one.
     min_trades, level, trials, seed
         Least trades; level of the two-sided intervals before it is divided; number of candidates
         judged on overlapping windows, this one included; seed of the bootstrap.
@@ -174,15 +176,16 @@ def promotion_gate(
     table = _table(challenger, rivals, corrected, seed)
     own, others = table[0], table[1:]
     asked = [*_conditions(own, others, min_trades), *conditions(evidence, level=level)]
+    if champion is None and vacancy is not None:
+        asked.append((True, f"not compared with the champion: {vacancy}"))
     unbeaten = tuple(row.strategy for row in others if not _difference(row).above_zero)
     if not own.mean_daily.above_zero and CASH not in unbeaten:
         unbeaten = (CASH, *unbeaten)
     failed = tuple(text for passed, text in asked if not passed)
-    free = champion is None if vacant is None else vacant
+    free = champion is None or vacancy is not None
     refusals = None if not free else _unseatable(own, others, bootstrap)
-    accepted, basis, reasons = _decide(
-        failed, tuple(text for _, text in asked), refusals, champion is None
-    )
+    who = vacancy or "first model"
+    accepted, basis, reasons = _decide(failed, tuple(text for _, text in asked), refusals, who)
     if basis == "bootstrap":
         reasons = (f"bootstrap: not shown to beat {', '.join(unbeaten)}", *reasons)
     return GateVerdict(
@@ -274,9 +277,9 @@ def _decide(
     failed: Sequence[str],
     all_reasons: tuple[str, ...],
     refusals: tuple[str, ...] | None,
-    first: bool,
+    who: str,
 ) -> tuple[bool, GateBasis, tuple[str, ...]]:
-    """Decide by what failed; ``refusals`` are None where the seat is taken."""
+    """Decide by what failed; ``refusals`` are None where the seat is taken, ``who`` why it is not."""
     if not failed:
         return True, "gate", all_reasons
     why = tuple(f"not shown: {text}" for text in failed)
@@ -284,7 +287,6 @@ def _decide(
         return False, "refused", why
     if refusals:
         return False, "refused", (*why, *refusals)
-    who = "first model" if first else "the unproven champion is too old to speak"
     return True, "bootstrap", (f"{who}, seated for paper signals only", *why)
 
 

@@ -294,7 +294,8 @@ def _unfit(policy: ChampionPolicy, desk: Desk) -> str | None:
         detail = f"model has {policy.contract} {policy.contract_sha256[:12]}, features have "
         return f"contract_mismatch: {detail}{own.name} {own.sha256[:12]}"
     if policy.mandate != mandate:
-        return f"mandate_mismatch: model was trained for {policy.mandate}, account is {mandate}"
+        trained, own_text = policy.mandate.beside(mandate), mandate.beside(policy.mandate)
+        return f"mandate_mismatch: model was trained for {trained}, account is {own_text}"
     return None
 
 

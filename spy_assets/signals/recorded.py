@@ -2,6 +2,10 @@
 
 A decision is followed as it was made. Where the settings have another mandate by now, the account still
 knows the openings of the old one, and has room for as many positions as there could be then.
+
+What was decided is its action's name. The number alone is of a map that the ledger names without its
+hash: a structure that is added to the registry moves the numbers of the maps that are made of it. Only
+:data:`~spy_assets.simulator.actions.DAILY_7` lists its own, so only its numbers are read without a name.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spy_assets.errors import ConfigError
 from spy_assets.signals.contract import Signal
 from spy_assets.simulator.actions import ActionMap, action_map
 from spy_assets.simulator.book import DailyConfig
@@ -25,8 +30,8 @@ from spy_assets.simulator.mandate import DAILY_MANDATE
 class Recorded:
     """A decision that stands in the ledger, and the policy's own probability of it.
 
-    ``mandate`` is that of the account that decided, as text: the map by which ``action`` is read, and
-    how many positions there could be. None is the daily one.
+    ``mandate`` is that of the account that decided, as text: the map by which ``action_name`` is read,
+    and how many positions there could be. None is the daily one.
     """
 
     session: date
@@ -35,6 +40,7 @@ class Recorded:
     signal_id: str = ""
     probability: float | None = None
     mandate: str | None = None
+    action_name: str | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Recorded:
@@ -47,6 +53,7 @@ class Recorded:
             row["signal_id"],
             given.get(row.get("action_name")),
             row.get("mandate") or json.loads(row.get("payload") or "{}").get("mandate"),
+            row.get("action_name"),
         )
 
     @classmethod
@@ -60,6 +67,7 @@ class Recorded:
             signal.signal_id,
             probability,
             signal.mandate,
+            signal.action_name,
         )
 
 
@@ -104,14 +112,30 @@ class Numbers:
         return replace(self._own, actions=self.actions, max_positions=self.most, allow_naked=naked)
 
     def number(self, decision: Recorded) -> int:
-        """The account's number of a recorded action."""
+        """The account's number of a recorded action.
+
+        Raises
+        ------
+        ConfigError
+            If this program's map of that name has no such action, or the decision has only a number of
+            a map whose numbers may be others by now.
+        """
         actions = self._maps.get(decision.mandate)
         if actions is None:
             actions, _ = _parsed(decision.mandate, self._own.actions)
-        if decision.action < actions.hold:
-            opening = actions.openings[decision.action]
-            return self._at[opening.structure, opening.bucket]
-        return self.actions.hold if decision.action == actions.hold else self.actions.close
+        name = _name(decision, actions)
+        if name == "HOLD":
+            return self.actions.hold
+        if name == "CLOSE":
+            return self.actions.close
+        opening = {one.label: one for one in actions.openings}.get(name)
+        if opening is None:
+            raise ConfigError(
+                f"the decision of {decision.session} is {name}, which action map {actions.name!r} "
+                "does not have any more",
+                hint=f"install the version that made it; the map has {', '.join(actions.names)}",
+            )
+        return self._at[opening.structure, opening.bucket]
 
     def own_mask(self, mask: NDArray[np.bool_], open_positions: int) -> NDArray[np.bool_]:
         """What a policy of the account's present mandate may do, of what the account could."""
@@ -120,6 +144,19 @@ class Numbers:
         if open_positions >= self._own.max_positions:
             allowed[: own.hold] = False
         return allowed
+
+
+def _name(decision: Recorded, actions: ActionMap) -> str:
+    """What was decided; by its number only where the map is one whose numbers never change."""
+    if decision.action_name:
+        return decision.action_name
+    if actions.sha256 != DAILY_MANDATE.actions_sha256:
+        raise ConfigError(
+            f"the decision of {decision.session} is number {decision.action} of {actions.name!r} and "
+            "has no name, and that map's numbers may be others by now",
+            hint="restore the action_name of its row in ledger.signals from a backup",
+        )
+    return actions.names[decision.action]
 
 
 def _parsed(mandate: str | None, own: ActionMap) -> tuple[ActionMap, int]:

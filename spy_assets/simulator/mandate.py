@@ -42,6 +42,17 @@ class Mandate:
         """The values to store with a version."""
         return asdict(self)
 
+    def beside(self, other: Mandate) -> str:
+        """The mandate as text, with digits of its map's hash where ``other`` has a namesake of the map.
+
+        >>> DAILY_MANDATE.beside(Mandate("daily_7", "0" * 64, 1)).startswith("daily_7/1 (map ")
+        True
+        >>> DAILY_MANDATE.beside(Mandate("daily_7", DAILY_7.sha256, 3))
+        'daily_7/1'
+        """
+        namesake = self.actions == other.actions and self.actions_sha256 != other.actions_sha256
+        return f"{self} (map {self.actions_sha256[:12]})" if namesake else str(self)
+
     def __str__(self) -> str:
         return f"{self.actions}/{self.max_positions}"
 

@@ -46,17 +46,36 @@ def test_bootstrap_is_only_for_the_very_first_model() -> None:
     assert (verdict.accepted, verdict.basis) == (False, "refused")
 
 
-def vacancy(mean: float, champion: float, *, bootstrap: bool = True) -> GateVerdict:
-    """The seat of an unproven champion that cannot speak any more."""
-    rival = result(champion, seed=0)
-    return promotion_gate(result(mean), rival, CASH, bootstrap=bootstrap, vacant=True)
+OLD = "the unproven champion is too old to speak"
+
+
+def vacancy(
+    mean: float, champion: float | None, *, bootstrap: bool = True, why: str = OLD
+) -> GateVerdict:
+    """The seat of a champion that cannot speak any more."""
+    rival = None if champion is None else result(champion, seed=0)
+    return promotion_gate(result(mean), rival, CASH, bootstrap=bootstrap, vacancy=why)
 
 
 def test_the_seat_of_a_silent_champion_may_be_taken_unproven() -> None:
     verdict = vacancy(0.5, 0.4)
     assert (verdict.accepted, verdict.basis) == (True, "bootstrap")
     assert verdict.notice == "bootstrap: not shown to beat cash"
-    assert "the unproven champion is too old to speak" in verdict.reason
+    assert f"{OLD}, seated for paper signals only" in verdict.reason
+
+
+def test_a_seat_says_why_it_is_vacant() -> None:
+    why = "the unproven champion is of another mandate, daily_7/1"
+    assert f"{why}, seated for paper signals only" in vacancy(0.5, 0.4, why=why).reason
+
+
+def test_a_champion_that_cannot_be_run_is_compared_with_nobody() -> None:
+    why = "the champion cannot be run: no such map"
+    seated, proven = vacancy(0.5, None, why=why), vacancy(20.0, None, why=why)
+    assert (seated.basis, proven.basis) == ("bootstrap", "gate")
+    assert f"{why}, seated for paper signals only" in seated.reason
+    assert "first model" not in seated.reason
+    assert f"not compared with the champion: {why}" in proven.reasons
 
 
 @pytest.mark.parametrize(

@@ -357,7 +357,7 @@ def test_later_windows_do_not_take_a_verdict_back(live: Court) -> None:
 
 def window_for(court: Court, last: Any) -> Any:
     with Warehouse.open(court.settings) as lake:
-        return judging.window_to_train(lake, court.settings, last)
+        return judging.window_to_train(lake, Registry(court.settings), court.settings, last)
 
 
 def test_a_live_source_keeps_its_champions_window(live: Court) -> None:

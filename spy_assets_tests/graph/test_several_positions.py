@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from spy_assets.defs import account, agent_training, deciding, judging
+from spy_assets.defs import account, agent_training, deciding, judging, models
 from spy_assets.defs.partitions import trained_version
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import ContractMismatch, DataError, ModelFileMismatch
@@ -43,6 +43,7 @@ from spy_assets_tests.graph.worlds import (
     read,
     runner,
     signals,
+    write,
 )
 
 MOST = 3
@@ -229,3 +230,169 @@ def test_a_challenger_of_another_mandate_is_not_judged(tmp_path: Path) -> None:
         cut = account.windows(lake, court.settings, window)
     with pytest.raises(ContractMismatch, match="action map 'daily_7'"):
         account.venue(court.settings, cut, Mandate("daily_7", "0" * 64, 1))
+
+
+# ---------------------------------------------------------------- a champion of another mandate
+
+ONE, THREE = Mandate.of(DAILY_7, 1), Mandate.of(DAILY_7, MOST)
+#: A map of this name as another version of the program had it.
+ELSEWHERE = Mandate("defined_risk", "0" * 64, 1)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Court:
+    """A live source and one position."""
+    court = Court.sit(tmp_path, source="yfinance")
+    assert court.registry.versions().is_empty()  # made by the first to ask for it
+    return court
+
+
+@pytest.fixture
+def wider(live: Court) -> Court:
+    """The same profile after the settings were changed to several positions."""
+    changed = {"source": "yfinance", "risk": {"max_positions": MOST}}
+    return Court(load_settings(home=live.settings.home, **changed))
+
+
+def seat(court: Court, version: str, window: date, basis: str = "bootstrap") -> None:
+    """Write that a version is champion from its window on."""
+    train_end = Registry(court.settings).fetch(version).train_end
+    row = {"model": judging.MODEL, "alias": "champion", "effective_from": decision_time(window),
+           "version": version, "window_end": window, "accepted": True, "basis": basis,
+           "reason": "seated", "train_end": train_end, "lake_snapshot": 1, "metrics": "{}",
+           "available_at": decision_time(window), "source": court.settings.source}  # fmt: skip
+    write(court.settings, "models.promotions", [row], at=decision_time(window))
+
+
+@pytest.mark.parametrize("basis", ["bootstrap", "gate"])
+def test_a_champion_that_cannot_be_run_keeps_nobody_off_its_seat(live: Court, basis: str) -> None:
+    old, window = live.days[-30], live.days[-1]
+    seat(live, register(live, old, CALLS, ELSEWHERE), old, basis)
+    register(live, window, IDLE, ONE)
+    decided = live.judge(window)
+    assert (decided["version"], decided["basis"]) == ("2", "bootstrap")
+    assert "the champion, version 1, cannot be run: the model was trained for" in decided["reason"]
+    assert "action map 'defined_risk' (000000000000)" in decided["reason"]
+
+
+def test_a_bootstrap_after_a_change_of_mandate_says_so(live: Court, wider: Court) -> None:
+    window = live.days[-1]
+    seat(live, register(live, window, IDLE, ONE), window)
+    register(wider, window, IDLE, THREE)
+    decided = wider.judge(window, decision_time(window) + timedelta(hours=1))
+    assert decided["basis"] == "bootstrap"
+    assert "the unproven champion is of another mandate, daily_7/1, seated" in decided["reason"]
+
+
+def at(court: Court, hours: int) -> datetime:
+    return decision_time(court.days[-1]) + timedelta(hours=hours)
+
+
+def version_at(court: Court, moment: datetime) -> str | None:
+    champion = court.champion_at(moment)
+    return None if champion is None else champion.version
+
+
+def there_and_back(narrow: Court, wide: Court) -> tuple[str, str]:
+    """Judge a version, one after the settings were changed, and the first after they were set back."""
+    window = narrow.days[-1]
+    first = register(narrow, window, IDLE, ONE)
+    narrow.judge(window, at(narrow, 1))
+    second = register(wide, window, IDLE, THREE)
+    assert wide.judge(window, at(narrow, 2))["basis"] == "bootstrap"
+    assert register(narrow, window, IDLE, ONE) == first
+    again = narrow.judge(window, at(narrow, 3))
+    assert (again["version"], again["accepted"]) == (first, True)
+    return first, second
+
+
+def test_a_mandate_that_is_set_back_gives_the_seat_back(live: Court, wider: Court) -> None:
+    first, second = there_and_back(live, wider)
+    told = [version_at(live, at(live, hours)) for hours in (1, 2, 3)]
+    assert told == [first, second, first]  # what was, is as it was
+    assert live.registry.alias("champion") == first
+    live.judge(live.days[-1], at(live, 4))
+    rows = live.rows("models.promotions").sort("effective_from")
+    assert rows["version"].to_list() == [first, second, first]  # judged again, it stays seated
+    register(wider, live.days[-1], IDLE, THREE)
+    wider.judge(live.days[-1], at(live, 5))
+    assert version_at(live, at(live, 5)) == second
+
+
+def test_a_historical_source_gives_the_seat_back_too(tmp_path: Path) -> None:
+    court = Court.sit(tmp_path)
+    assert court.registry.versions().is_empty()
+    wide = Court(load_settings(home=tmp_path, risk={"max_positions": MOST}))
+    first, second = there_and_back(court, wide)
+    window = court.days[-1]
+    assert version_at(court, decision_time(window)) == first
+    for turn, (own, version) in enumerate([(wide, second), (court, first)]):
+        register(own, window, IDLE, THREE if own is wide else ONE)
+        own.judge(window, at(court, 4 + turn))
+        assert version_at(court, decision_time(window)) == version
+
+
+def test_a_seat_that_was_given_back_may_be_lost_again(live: Court, wider: Court) -> None:
+    first, second = there_and_back(live, wider)
+    strict = Court(
+        load_settings(home=live.settings.home, source="yfinance", promotion={"bootstrap": False})
+    )
+    assert not strict.judge(live.days[-1], at(live, 6))["accepted"]
+    assert version_at(live, at(live, 6)) == second == live.registry.alias("champion")
+    assert version_at(live, at(live, 5)) == first
+
+
+def test_one_that_was_champion_before_follows_one_that_cannot_be_run(live: Court) -> None:
+    window = live.days[-1]
+    first = register(live, window, IDLE, ONE)
+    live.judge(window, at(live, 1))
+    second = register(live, window, CALLS, ONE)
+    assert live.judge(window, at(live, 2))["basis"] == "gate"
+    live.registry.fetch(second).path.write_bytes(b"")
+    assert register(live, window, IDLE, ONE) == first
+    assert live.judge(window, at(live, 3))["accepted"]
+    assert [version_at(live, at(live, hours)) for hours in (2, 3)] == [second, first]
+
+
+def test_a_champion_of_another_mandate_keeps_no_window(live: Court, wider: Court) -> None:
+    window = live.days[-60]
+    seat(live, register(live, window, IDLE, ONE), window)
+    last = next_session(live.days[-1], 20)
+
+    def asked(court: Court) -> date:
+        with Warehouse.open(court.settings) as lake:
+            return judging.window_to_train(lake, Registry(court.settings), court.settings, last)
+
+    assert asked(live) == window
+    assert asked(wider) == previous_session(last, live.settings.train.holdout_sessions)
+
+
+def test_a_window_s_version_is_one_of_the_settings_mandate(live: Court) -> None:
+    window = str(live.days[-1])
+    own = register(live, live.days[-1], IDLE, ONE)
+    other = register(live, live.days[-1], IDLE, THREE)  # its challenger now
+    asked = live.registry, window
+    assert judging.version_of_partition(*asked) == other
+    assert judging.version_of_partition(*asked, mandate=ONE) == own
+    with pytest.raises(DataError, match=rf"no version of {window} .*version {other} for daily_7/3"):
+        judging.version_of_partition(*asked, other, ONE)
+
+
+def test_a_window_of_another_mandate_alone_fails_at_once(live: Court) -> None:
+    register(live, live.days[-1], IDLE, THREE)
+    made = live.make([models.evaluation], live.days[-1], raise_on_error=False)
+    (failure,) = [event for event in made.all_events if event.is_step_failure]
+    told = str(failure.step_failure_data.error)
+    assert "trained for daily_7/1, which the settings have: version 1 for daily_7/3" in told
+    assert not [event for event in made.all_events if event.is_step_up_for_retry]
+
+
+def test_a_spooled_training_of_another_mandate_is_no_challenger(live: Court) -> None:
+    window = live.days[-1]
+    weights = encode_weights(wants(IDLE), DAILY_15_PROXY_V1, mandate=THREE)
+    live.registry.spool.put(replace(live.record(window, IDLE), weights=weights, mandate=THREE))
+    own = register(live, window, IDLE, ONE)
+    with Warehouse.open(live.settings) as lake:
+        found = judging.register_spooled(lake, live.registry, live.settings, at(live, 1))
+    assert found == {"ppo_daily": ["2"]}
+    assert live.registry.alias("challenger") == own

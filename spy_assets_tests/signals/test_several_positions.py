@@ -42,6 +42,7 @@ from spy_assets.signals.risk import (
 )
 from spy_assets.signals.setup import Moment, Pricing, entry_setup
 from spy_assets.simulator.actions import (
+    ACTION_MAPS,
     ALL_STRUCTURES,
     ALL_STRUCTURES_BY_DTE,
     DAILY_7,
@@ -199,7 +200,9 @@ def test_a_map_of_the_same_name_and_other_numbers_is_another_mandate() -> None:
     turned = ActionMap("defined_risk", 1, DEFINED_RISK.openings[::-1])
     assert Mandate.of(turned, MOST) != WIDE.mandate
     (signal,) = decide(DAYS[:1], config=replace(WIDE, actions=turned))
+    told = f"(map {DEFINED_RISK.sha256[:12]}), account is defined_risk/3 (map {turned.sha256[:12]})"
     assert signal.reasons[0].startswith("mandate_mismatch: ")
+    assert signal.reasons[0].endswith(told)
 
 
 def test_what_has_no_record_is_of_the_daily_mandate() -> None:
@@ -236,6 +239,40 @@ def test_daily_decisions_open_the_same_in_a_wider_account() -> None:
         assert DEFINED_RISK.openings[number].structure == opening.structure
     others = [numbers.number(Recorded(DAYS[0], n, 0)) for n in (DAILY_7.hold, DAILY_7.close)]
     assert others == [DEFINED_RISK.hold, DEFINED_RISK.close]
+
+
+@pytest.fixture
+def grown(monkeypatch: pytest.MonkeyPatch) -> ActionMap:
+    """The map after a structure was added to the registry, in front of the others."""
+    more = ActionMap("defined_risk", 1, (Opening("short_put"), *DEFINED_RISK.openings))
+    monkeypatch.setitem(ACTION_MAPS, "defined_risk", more)
+    return more
+
+
+def test_recorded_decisions_keep_their_meaning_when_a_structure_is_added(
+    walked: list[Signal], grown: ActionMap
+) -> None:
+    numbers = Numbers(DailyConfig(), [one.mandate for one in walked])
+    for signal in walked:
+        name = numbers.actions.names[numbers.number(Recorded.of(signal))]
+        same_structure = {"LONG_CALL": "BUY_CALL", "LONG_PUT": "BUY_PUT"}
+        assert name in {signal.action_name, same_structure.get(signal.action_name), *DAILY_7.names}
+        assert (name in ("HOLD", "CLOSE")) == (not signal.is_entry)
+    own = Numbers(replace(WIDE, actions=grown, allow_naked=True), [])
+    told = [grown.names[own.number(Recorded.of(one))] for one in walked]
+    assert told == [one.action_name for one in walked]
+
+
+def test_a_number_without_a_name_is_read_of_the_daily_map_only() -> None:
+    assert Numbers(WIDE, [None]).number(Recorded(DAYS[0], DAILY_7.close, 0)) == DEFINED_RISK.close
+    with pytest.raises(ConfigError, match="number 3 of 'defined_risk' and has no name"):
+        Numbers(WIDE, []).number(Recorded(DAYS[0], 3, 1, mandate="defined_risk/3"))
+
+
+def test_a_name_that_the_map_has_no_more_is_refused() -> None:
+    gone = Recorded(DAYS[0], 3, 1, mandate="defined_risk/3", action_name="RATIO_SPREAD")
+    with pytest.raises(ConfigError, match="is RATIO_SPREAD, which action map 'defined_risk'"):
+        Numbers(WIDE, []).number(gone)
 
 
 def test_a_decision_of_an_unknown_map_is_refused() -> None:
