@@ -564,14 +564,15 @@ def _incumbent(
 ) -> tuple[BacktestResult | None, str | None]:
     """The incumbent's run, and why its seat is vacant; one without a run has lost its seat.
 
-    It cannot be run where its action map or its contract is not this program's any more, or where its
-    file is gone. Then it cannot speak either, proven or not, and a judgement must not wait for it.
+    It cannot be run where its action map or its contract is not this program's any more. Then it cannot
+    speak either, proven or not, and a judgement must not wait for it. A file that is gone or altered is
+    another matter: it has to be brought back, and nobody takes the seat meanwhile.
     """
     if incumbent is None:
         return None, None
     try:
         champion = run(incumbent.version, "champion")
-    except (ContractMismatch, ModelFileMismatch) as error:
+    except ContractMismatch as error:
         why = error.message.replace("; ", ", ")  # a verdict's reasons are joined by semicolons
         return None, f"the champion, version {incumbent.version}, cannot be run: {why}"
     return champion, _vacancy(incumbent, moment, settings, mandates)
