@@ -1,8 +1,9 @@
 """The gate on markets where nothing can be learnt, and on one where something can.
 
-No agent here is trained by gradient: each of a hundred tries five random policies on one half of a
-random walk, keeps the one that earned most there, and is judged on the other half, with all five as the
-seeds that it was chosen from. The best of a few at random is what a search without skill amounts to.
+A hundred agents are trained by PPO on random walks, as a window's policy is. Another hundred only
+search: each tries five random policies on one half of a random walk, keeps the one that earned most
+there, and is judged on the other half, with all five as the seeds that it was chosen from. The best of a
+few at random is what a search without skill amounts to.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from spy_assets.evaluation.backtest import (
     Mask,
     Observation,
     Venue,
+    greedy,
     run_policy,
 )
 from spy_assets.evaluation.baselines import run_baselines
 from spy_assets.evaluation.gate import GateVerdict, promotion_gate
 from spy_assets.evaluation.seed_spread import SeedSpread, seed_spread
+from spy_assets.models.policy.config import preset
+from spy_assets.models.policy.select import as_net
+from spy_assets.models.policy.train import train_policy
 from spy_assets.simulator.actions import DailyAction
 from spy_assets.simulator.market_path import MarketPath
 from spy_assets_tests.evaluation.markets import random_walk
@@ -109,6 +114,58 @@ def test_they_were_trained_and_traded(hundred: list[Judged]) -> None:
     assert learnt > kept + 100
     assert kept < 0
     assert np.mean([one.run.trade_count for one in hundred]) > 10
+
+
+# ---------------------------------------------------------------- by gradient
+
+#: Sessions that PPO trains on, and between them and the window; environment steps of each agent.
+TRAINED: Final = 252
+PURGE: Final = 6
+STEPS: Final = 32_768
+
+
+def learnt_on_noise(number: int) -> list[Judged]:
+    """Ten seeds of one market, trained alike; each is judged beside the nine others."""
+    path = random_walk(5_000 + number, TRAINED + PURGE + HALF)
+    config = preset("fast", timesteps=STEPS, episode_length=63, seeds=tuple(range(AGENTS)))
+    training, window = Venue(path, stop=TRAINED), Venue(path, start=TRAINED + PURGE)
+    policies = [
+        greedy(as_net(train_policy(path.window(0, TRAINED), config, seed)).probabilities)
+        for seed in config.seeds
+    ]
+    runs = [run_policy(window, act, name=str(seed)) for seed, act in enumerate(policies)]
+    spread = seed_spread([[run.daily.net_pnl] for run in runs], seed=0)
+    rivals = run_baselines(window)
+    return [
+        Judged(
+            run_policy(training, act).daily.net_pnl,
+            run,
+            promotion_gate(
+                run, None, rivals, bootstrap=False, spread=spread, trials=AGENTS,
+                candidates={other.name: other for other in runs if other is not run},
+            ),
+        )
+        for act, run in zip(policies, runs, strict=True)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def learnt() -> list[Judged]:
+    return [one for number in range(MARKETS) for one in learnt_on_noise(number)]
+
+
+def test_of_a_hundred_agents_trained_by_ppo_on_noise_none_is_promoted(learnt: list[Judged]) -> None:
+    assert len(learnt) == MARKETS * AGENTS
+    assert not any(one.verdict.accepted for one in learnt)
+
+
+def test_ppo_learnt_the_noise_that_it_was_trained_on(learnt: list[Judged]) -> None:
+    """Most earn there, after costs; where they did not learn they trade as much and lose."""
+    there = [one.trained_pnl for one in learnt]
+    elsewhere = [one.run.daily.net_pnl for one in learnt]
+    assert sum(pnl > 0 for pnl in there) > 70
+    assert np.mean(there) > 500 > 0 > np.mean(elsewhere)
+    assert np.mean([one.run.trade_count for one in learnt]) > 10
 
 
 def planted(seed: int, edge: float, spell: int = 5) -> MarketPath:
