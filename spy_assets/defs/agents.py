@@ -4,8 +4,8 @@ None of them is in the main job. What comes of a fine-tuning is a challenger of 
 becomes champion by the gate of `models/evaluation` or not at all.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from spy_assets.defs.describe import (
     table_metadata,
     write_metadata,
 )
+from spy_assets.defs.failures import without_retry
 from spy_assets.defs.models import (
     CHAINS_OBSERVED,
     GROUP,
@@ -154,17 +155,13 @@ def agent_preset(
     return preset(run.preset or default, **{**(found.params if found else {}), **changes})
 
 
-@contextmanager
-def final_failures() -> Iterator[None]:
+def final_failures() -> AbstractContextManager[None]:
     """What trying again cannot mend fails the run at once."""
     from spy_assets.errors import DataError, ModelFileMismatch
     from spy_assets.models.policy.train import TrainingStopped
     from spy_assets.models.search.study import SearchBusy
 
-    try:
-        yield
-    except (DataError, ModelFileMismatch, TrainingStopped, SearchBusy) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    return without_retry(DataError, ModelFileMismatch, TrainingStopped, SearchBusy)
 
 
 def _session(context: dg.AssetExecutionContext) -> date:

@@ -6,29 +6,27 @@ within a split from its checkpoints. `spy run` leaves both assets alone; `spy pl
 UI's backfill make them.
 """
 
-import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.defs import account, combining, walk_windows
+from spy_assets.defs import account, combining, walk_windows, walking
 from spy_assets.defs.describe import (
-    ENV_STEPS,
     OWNERS,
-    TRAINING_SECONDS,
     bar_plot,
     table,
     table_metadata,
     write_metadata,
 )
-from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, training
-from spy_assets.defs.partitions import OBSERVES_CHAINS, SPLITS, trained_version
+from spy_assets.defs.failures import without_retry
+from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, pace, training
+from spy_assets.defs.partitions import SPLITS, trained_version
 from spy_assets.defs.resources import SpyResource
+from spy_assets.defs.walkforward import ALL, ALL_CHAINS, GROUP, ReportConfig
+from spy_assets.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from spy_assets.evaluation.combinatorial import SplitResult
@@ -36,24 +34,14 @@ if TYPE_CHECKING:
     from spy_assets.settings import Settings
     from spy_assets.warehouse import Warehouse
 
-GROUP = "evaluation"
 NAME = "combinatorial_paths"
-#: A split reads all years.
-ALL = dg.AllPartitionMapping()
-
-
-class PathsReportConfig(dg.Config):
-    """Which cross-validation the page shows."""
-
-    configuration: str = ""
-    """Hash of its configuration; by default the one whose split was written last."""
 
 
 @dg.asset(
     key=["evaluation", NAME],
     deps=[
         dg.AssetDep(["features", "daily_15"], partition_mapping=ALL),
-        *([dg.AssetDep(["features", "chain"], partition_mapping=ALL)][: int(OBSERVES_CHAINS)]),
+        *ALL_CHAINS,
     ],
     group_name=GROUP,
     kinds={"pytorch", "ducklake"},
@@ -76,7 +64,7 @@ def combinatorial_paths(
     agent = agent_config(spy, config)
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # reading at it gives back what this saw
-        with _final_failures():
+        with without_retry(ConfigError, DataError):
             own, cut = (
                 combining.configuration(settings, agent, now),
                 combining.Cut.of(settings, now),
@@ -92,11 +80,8 @@ def combinatorial_paths(
     return dg.MaterializeResult(
         metadata=write_metadata(written[0])
         | _metadata(result)
-        | {
-            "configuration": own.digest,
-            ENV_STEPS: result.timesteps,
-            TRAINING_SECONDS: round(seconds, 3),
-        }
+        | {"configuration": own.digest}
+        | pace(result.timesteps, seconds)
     )
 
 
@@ -114,7 +99,7 @@ def _run(
     from spy_assets.models.policy.train import train_task
 
     key = context.partition_key
-    with _final_failures():
+    with without_retry(ConfigError, DataError):
         path = combining.market(lake, settings, cut, snapshot)
         split = cut.paths.splits[walk_windows.split_number(key)]
         fitting = cut.agent(agent)
@@ -129,17 +114,6 @@ def _run(
                 checkpoint_dir=_checkpoints(settings, key),
                 **ways,
             )
-
-
-@contextmanager
-def _final_failures() -> Iterator[None]:
-    """A cut that is impossible, or a lack of history: trying again is of no use."""
-    from spy_assets.errors import ConfigError, DataError
-
-    try:
-        yield
-    except (ConfigError, DataError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _checkpoints(settings: "Settings", key: str) -> Path:
@@ -175,7 +149,7 @@ def _metadata(result: "SplitResult") -> dict[str, Any]:
     "how many paths end above each baseline, and what selection did: one HTML page without network.",
     code_version="1",
 )
-def combinatorial_report(spy: SpyResource, config: PathsReportConfig) -> dg.MaterializeResult:
+def combinatorial_report(spy: SpyResource, config: ReportConfig) -> dg.MaterializeResult:
     """Put the stored pieces of a configuration together into paths, and render their page."""
     from spy_assets.evaluation.combinatorial_report import render_paths
     from spy_assets.evaluation.combinatorial_summary import path_figures, summarise_paths
@@ -195,11 +169,9 @@ def combinatorial_report(spy: SpyResource, config: PathsReportConfig) -> dg.Mate
         others = combining.pieces_of(lake, rivals)
     summary = summarise_paths(stored.pieces, others)
     path = combining.report_path(settings, digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
     shown = spy.source().display_symbol(settings.symbol)
     facts = combining.report_facts(stored, shown, now, due)
-    path.write_text(render_paths(facts, summary))
-    path.with_suffix(".json").write_text(json.dumps(summary.to_dict(), sort_keys=True))
+    walking.keep_page(path, render_paths(facts, summary), summary.to_dict())
 
     import polars as pl
 

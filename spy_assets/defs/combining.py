@@ -248,7 +248,7 @@ def run_splits(lake: Warehouse, digest: str) -> set[str]:
 def latest_configuration(lake: Warehouse, settings: Settings, now: datetime) -> str | None:
     """The configuration whose split was written last, of the symbol and cut of the settings."""
     wanted = _same_market(settings, now)
-    for digest, parameters in _configurations(lake):
+    for digest, parameters in walking.stored_configurations(lake, RESULTS):
         if wanted.items() <= parameters.items():
             return digest
     return None
@@ -262,7 +262,7 @@ def rival_configurations(
     wanted = {name: parameters[name] for name in names}
     return [
         other
-        for other, values in _configurations(lake)
+        for other, values in walking.stored_configurations(lake, RESULTS)
         if other != digest
         and wanted.items() <= values.items()
         and len(run_splits(lake, other)) == due
@@ -272,16 +272,6 @@ def rival_configurations(
 def _same_market(settings: Settings, now: datetime) -> dict[str, Any]:
     cut = Cut.of(settings, now).values()
     return {"symbol": settings.symbol, "source": settings.source, **cut}
-
-
-def _configurations(lake: Warehouse) -> list[tuple[str, dict[str, Any]]]:
-    """All configurations with what they are a hash of, the one that was written last first."""
-    lake.ensure(TABLES[RESULTS])
-    found = lake.execute(
-        f"SELECT configuration, parameters FROM {RESULTS}"
-        " GROUP BY configuration, parameters ORDER BY max(ingested_at) DESC"
-    )
-    return [(digest, json.loads(parameters)) for digest, parameters in found.iter_rows()]
 
 
 @dataclass(frozen=True)

@@ -314,7 +314,7 @@ def route(
     least
         Training sessions that a regime needs for a policy of its own.
     """
-    from spy_assets.evaluation.backtest import Venue, greedy, run_policy
+    from spy_assets.evaluation.backtest import greedy, run_policy
     from spy_assets.evaluation.regime_routing import compare_routing
     from spy_assets.models.policy.select import as_net
     from spy_assets.models.routing import path_regimes, path_seeing_regime, train_regimes
@@ -336,8 +336,7 @@ def route(
     own = account.venue(settings, cut)
 
     def run(over: MarketPath, probabilities: Probabilities) -> BacktestResult:
-        venue = Venue(over, own.start, None, own.costs, own.rules, own.capital, own.config)
-        return run_policy(venue, greedy(probabilities))
+        return run_policy(replace(own, path=over), greedy(probabilities))
 
     routed, one = run(path, router), run(seeing, single)
     judged = regimes[own.start : len(path) - 1]

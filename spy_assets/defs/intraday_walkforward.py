@@ -5,7 +5,6 @@ every fill, which each row and the page say. `spy run` leaves both assets alone;
 `spy walkforward --clock intraday` and the UI's backfill make them.
 """
 
-import json
 import shutil
 import time
 from typing import Any
@@ -13,11 +12,13 @@ from typing import Any
 import dagster as dg
 
 from spy_assets.defs import intraday_walking, walk_windows, walking
-from spy_assets.defs.describe import OWNERS, table, table_metadata, write_metadata
+from spy_assets.defs.describe import OWNERS, table, table_metadata
+from spy_assets.defs.failures import without_retry
 from spy_assets.defs.models import TRAINING_POOL, pace, training
 from spy_assets.defs.partitions import INTRADAY_WINDOWS
 from spy_assets.defs.resources import SpyResource
-from spy_assets.defs.walkforward import ALL, GROUP, ReportConfig, fold_metadata, report_metadata
+from spy_assets.defs.walkforward import ALL, GROUP, ReportConfig, keep_fold, report_metadata
+from spy_assets.errors import ConfigError, DataError
 
 NAME = "intraday_walk_forward"
 _SKIPPED_SHOWN = 40
@@ -57,8 +58,6 @@ def intraday_walk_forward(
     context: dg.AssetExecutionContext, spy: SpyResource, config: IntradayTrainConfig
 ) -> dg.MaterializeResult:
     """Train and test the partition's fold; rows of all runs, and nested MLflow runs of its seeds."""
-    from spy_assets.errors import ConfigError, DataError
-
     settings = spy.settings
     fold = walk_windows.intraday_fold_named(settings, context.partition_key, spy.utc_now())
     agent = intraday_walking.agent_of(settings, config.timesteps, config.seeds)
@@ -66,35 +65,20 @@ def intraday_walk_forward(
     with spy.warehouse() as lake:
         snapshot = lake.snapshot_id()  # reading at it gives back what this saw
         started = time.perf_counter()
-        try:
+        with without_retry(ConfigError, DataError):
             markets = intraday_walking.fold_markets(lake, settings, fold, snapshot)
             _tell(context, markets)
             ways = training(context, 0)
             result = intraday_walking.run(markets, settings, agent, checkpoints, ways)
-        except (ConfigError, DataError) as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
         seconds = time.perf_counter() - started
         own = intraday_walking.configuration(settings, agent)
-        walked = walking.WalkedFold(
-            result,
-            own,
-            settings.profile_name,
-            settings.source,
-            settings.symbol,
-            snapshot,
-            context.run.run_id,
-            intraday_walking.TABLES_OF,
-            markets.labels(settings),
-        )
-        run_id, unlogged = walking.log_fold(spy.registry(), walked)
-        written = lake.write_many(walked.batches(run_id), ingested_at=spy.utc_now())
+        tables, labels = intraday_walking.TABLES_OF, markets.labels(settings)
+        kept = keep_fold(context, lake, spy, result, own, snapshot, tables, labels)
     shutil.rmtree(checkpoints, ignore_errors=True)  # its rows are what counts now
     return dg.MaterializeResult(
-        metadata=write_metadata(written[0])
-        | fold_metadata(result)
+        metadata=kept
         | _origin_metadata(markets, settings.intraday.minutes)
-        | pace(result.selection, seconds)
-        | {"configuration": own.digest, "mlflow_run": run_id or f"none: {unlogged}"}
+        | pace(result.selection.made_here, seconds)
     )
 
 
@@ -148,13 +132,11 @@ def intraday_walk_forward_report(spy: SpyResource, config: ReportConfig) -> dg.M
         trials = walking.trials(lake, spy.registry(), settings.symbol, own.TABLES_OF)
     summary = walking.summary_of(walk, trials)
     path = own.tearsheet_path(settings, walk.preset, walk.digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
     shown = spy.source().display_symbol(settings.symbol)
     facts = own.tearsheet_facts(settings, walk, labels, shown, now)
-    path.write_text(render_tearsheet(facts, summary, walk.runs))
     verdict = own.verdict_of(summary)
     figures = summary.to_dict() | labels | {"verdict": verdict}
-    path.with_suffix(".json").write_text(json.dumps(figures, sort_keys=True))
+    walking.keep_page(path, render_tearsheet(facts, summary, walk.runs), figures)
     return dg.MaterializeResult(
         metadata=report_metadata(path, summary, digest)
         | {"verdict": verdict, "skipped_sessions": len(labels["skipped"])}

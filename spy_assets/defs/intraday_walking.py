@@ -203,12 +203,8 @@ def shown_walk(
     DataError
         It has no such fold.
     """
-    preset = preset_of(settings)
-    walk = walking.stored_walk(lake, preset, digest, tables=TABLES_OF)
-    if not _cut(settings).items() <= walk.parameters.items():
-        return walk
-    keys = [fold.key for fold in walk_windows.intraday_folds(settings, now)]
-    return walking.stored_walk(lake, preset, digest, keys, TABLES_OF)
+    folds = walk_windows.intraday_folds(settings, now)
+    return walking.walk_as_cut(lake, preset_of(settings), digest, _cut(settings), folds, TABLES_OF)
 
 
 def latest_configuration(lake: Warehouse, settings: Settings) -> str | None:
@@ -266,7 +262,7 @@ def notices(settings: Settings, labels: Mapping[str, Any]) -> tuple[str, ...]:
 
 def tearsheet_path(settings: Settings, preset: str, digest: str) -> Path:
     """Where the tearsheet of a configuration is; a new one takes the old one's place."""
-    return settings.root / "reports" / "intraday_walk_forward" / f"{preset}_{digest}.html"
+    return walking.tearsheet_path(settings, preset, digest, TABLES_OF)
 
 
 def tearsheet_facts(

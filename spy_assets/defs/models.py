@@ -23,9 +23,11 @@ from spy_assets.defs.describe import (
     table_metadata,
     write_metadata,
 )
+from spy_assets.defs.failures import without_retry
 from spy_assets.defs.judging import MODEL
 from spy_assets.defs.partitions import OBSERVES_CHAINS, SESSIONS, trained_version
 from spy_assets.defs.resources import SpyResource
+from spy_assets.errors import ConfigError, DataError
 from spy_assets.warehouse.tables import TABLES
 
 if TYPE_CHECKING:
@@ -100,26 +102,20 @@ def agent_config(spy: SpyResource, config: TrainConfig, found: "Tuned | None" = 
 
 def _ppo_config(spy: SpyResource, config: TrainConfig, found: "Tuned | None") -> Any:
     """The daily model's configuration; where it is of another algorithm, trying again is of no use."""
-    from spy_assets.errors import ConfigError
     from spy_assets.models.policy.config import require_algorithm
 
-    try:
+    with without_retry(ConfigError):
         ppo = agent_config(spy, config, found)
         require_algorithm(ppo, "ppo", MODEL)
-    except ConfigError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     return ppo
 
 
 def _found(lake: "Warehouse", session: date, config: DailyTraining) -> "Tuned | None":
     """What the last search found, if the run asks for it; without a search a retry is of no use."""
     from spy_assets.defs.learning import tuned_parameters
-    from spy_assets.errors import DataError
 
-    try:
+    with without_retry(DataError):
         return tuned_parameters(lake, session, "ppo") if config.tuned else None
-    except DataError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 @dg.asset(
@@ -162,25 +158,20 @@ def ppo_daily(
         )  # fmt: skip
         logged, written = judging.register(lake, spy, record)
     return dg.MaterializeResult(
-        metadata=training_metadata(selection, record, logged, written) | pace(selection, seconds)
+        metadata=training_metadata(selection, record, logged, written)
+        | pace(selection.made_here, seconds)
     )
 
 
-def pace(selection: "Selection", seconds: float) -> dict[str, Any]:
+def pace(steps: int, seconds: float) -> dict[str, Any]:
     """What `spy plan` knows this machine's speed by: steps made here, and how long it took."""
-    policies = [candidate.policy for candidate in selection.candidates]
-    steps = sum(policy.timesteps - policy.resumed_at for policy in policies)
     return {ENV_STEPS: steps, TRAINING_SECONDS: round(seconds, 3)}
 
 
 def _windows(lake: "Warehouse", settings: "Settings", session: date, snapshot: int) -> "Windows":
     """The windows of a training; where history is too short for them, trying again is of no use."""
-    from spy_assets.errors import DataError
-
-    try:
+    with without_retry(DataError):
         return account.windows(lake, settings, session, snapshot=snapshot)
-    except DataError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def select(
@@ -221,17 +212,15 @@ def training(
     from spy_assets.models.policy.train import TrainingStopped, train_policy
 
     alone = memory_limit_mb > 0  # then SIGTERM ends this process, and the other one with it
-    try:
-        with nullcontext(lambda: False) if alone else stop_on_sigterm() as stop:
-            yield {
-                "progress": lambda done, text: context.log.info(
-                    f"progress {done:.3f} {label}{text}"
-                ),
-                "stop": stop,
-                "train": isolated(memory_limit_mb, learn) if alone else learn or train_policy,
-            }
-    except (TrainingStopped, WorkerFailed) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    with (
+        without_retry(TrainingStopped, WorkerFailed),
+        nullcontext(lambda: False) if alone else stop_on_sigterm() as stop,
+    ):
+        yield {
+            "progress": lambda done, text: context.log.info(f"progress {done:.3f} {label}{text}"),
+            "stop": stop,
+            "train": isolated(memory_limit_mb, learn) if alone else learn or train_policy,
+        }
 
 
 def isolated(memory_limit_mb: int, learn: "Train | None" = None) -> "Train":
@@ -340,13 +329,9 @@ def evaluation(
 
 def _to_judge(registry: "Registry", settings: "Settings", partition: str, wanted: str) -> str:
     """The version to judge; where all are of another mandate, trying again is of no use."""
-    from spy_assets.errors import DataError
-
     own = account.mandate(settings)
-    try:
+    with without_retry(DataError):
         return judging.version_of_partition(registry, partition, wanted, own)
-    except DataError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _gate_checks(judged: judging.Judged) -> list[dg.AssetCheckResult]:

@@ -5,9 +5,9 @@ as the market was known when they ended, tests on it as it was known when the te
 what came of it. `spy run` leaves both assets alone; `spy walkforward` and the UI's backfill make them.
 """
 
-import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,11 @@ from spy_assets.defs.describe import (
     table_metadata,
     write_metadata,
 )
+from spy_assets.defs.failures import without_retry
 from spy_assets.defs.models import TRAINING_POOL, TrainConfig, agent_config, pace, training
 from spy_assets.defs.partitions import OBSERVES_CHAINS, WINDOWS, trained_version
 from spy_assets.defs.resources import SpyResource
+from spy_assets.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,11 +47,15 @@ NAME = "walk_forward"
 ALL = dg.AllPartitionMapping()
 
 
+#: The chains' features of all sessions, for a contract that needs them.
+ALL_CHAINS = [dg.AssetDep(["features", "chain"], partition_mapping=ALL)][: int(OBSERVES_CHAINS)]
+
+
 class ReportConfig(dg.Config):
-    """Which walk-forward the tearsheet shows."""
+    """What the page shows."""
 
     configuration: str = ""
-    """Hash of its configuration; by default the one whose fold was written last."""
+    """Hash of a configuration; by default the one that was written last."""
 
 
 @dg.asset(
@@ -57,7 +63,7 @@ class ReportConfig(dg.Config):
     deps=[
         dg.AssetDep(["features", "daily_15"], partition_mapping=ALL),
         dg.AssetDep(["features", "regime"], partition_mapping=ALL),
-        *([dg.AssetDep(["features", "chain"], partition_mapping=ALL)][: int(OBSERVES_CHAINS)]),
+        *ALL_CHAINS,
     ],
     group_name=GROUP,
     kinds={"pytorch", "mlflow", "ducklake"},
@@ -118,11 +124,28 @@ def _walked(
     own: walking.Configuration,
     memory_limit_mb: int,
 ) -> dg.MaterializeResult:
-    """Run a fold and write what came of it: MLflow first, so that rows name their run."""
+    """Run a fold and write what came of it."""
     settings, snapshot = spy.settings, lake.snapshot_id()  # reading at it gives back what this saw
     started = time.perf_counter()
     result = _walk(context, lake, settings, fold, agent, snapshot, memory_limit_mb)
     seconds = time.perf_counter() - started
+    kept = keep_fold(context, lake, spy, result, own, snapshot)
+    shutil.rmtree(_checkpoints(settings, fold), ignore_errors=True)  # its rows are what counts now
+    return dg.MaterializeResult(metadata=kept | pace(result.selection.made_here, seconds))
+
+
+def keep_fold(
+    context: dg.AssetExecutionContext,
+    lake: "Warehouse",
+    spy: SpyResource,
+    result: "FoldResult | IntradayFold",
+    own: walking.Configuration,
+    snapshot: int,
+    tables: walking.WalkTables = walking.DAILY,
+    labels: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Keep what came of a fold: MLflow first, so that rows name their run; what its page shows."""
+    settings = spy.settings
     walked = walking.WalkedFold(
         result,
         own,
@@ -131,14 +154,14 @@ def _walked(
         settings.symbol,
         snapshot,
         context.run.run_id,
+        tables,
+        labels or {},
     )
     run_id, unlogged = walking.log_fold(spy.registry(), walked)
     written = lake.write_many(walked.batches(run_id), ingested_at=spy.utc_now())
-    shutil.rmtree(_checkpoints(settings, fold), ignore_errors=True)  # its rows are what counts now
-    return dg.MaterializeResult(
-        metadata=write_metadata(written[0])
+    return (
+        write_metadata(written[0])
         | fold_metadata(result)
-        | pace(result.selection, seconds)
         | {"configuration": own.digest, "mlflow_run": run_id or f"none: {unlogged}"}
     )
 
@@ -153,10 +176,9 @@ def _walk(
     memory_limit_mb: int,
 ) -> "FoldResult":
     """Run the fold; one that is stopped, out of memory or short of history fails without a retry."""
-    from spy_assets.errors import ConfigError, DataError
     from spy_assets.evaluation.walk_forward import run_fold
 
-    try:
+    with without_retry(ConfigError, DataError):
         known, path = _markets(lake, settings, fold, snapshot)
         with training(context, memory_limit_mb) as ways:
             return run_fold(
@@ -171,8 +193,6 @@ def _walk(
                 checkpoint_dir=_checkpoints(settings, fold),
                 **ways,
             )
-    except (ConfigError, DataError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _markets(
@@ -248,11 +268,9 @@ def walk_forward_report(spy: SpyResource, config: ReportConfig) -> dg.Materializ
         looks = walking.looks_from(lake, walk_windows.final_from(settings, now))
     summary = walking.summary_of(walk, trials)
     path = walking.tearsheet_path(settings, walk.preset, walk.digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
     shown = spy.source().display_symbol(settings.symbol)
     facts = walking.tearsheet_facts(settings, walk, shown, now, looks["configuration"])
-    path.write_text(render_tearsheet(facts, summary, walk.runs))
-    path.with_suffix(".json").write_text(json.dumps(summary.to_dict(), sort_keys=True))
+    walking.keep_page(path, render_tearsheet(facts, summary, walk.runs), summary.to_dict())
     return dg.MaterializeResult(metadata=report_metadata(path, summary, digest))
 
 

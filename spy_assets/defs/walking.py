@@ -313,16 +313,24 @@ def newest_configuration(
     lake: Warehouse, preset: str, wanted: Mapping[str, Any], tables: WalkTables = DAILY
 ) -> str | None:
     """The configuration with ``wanted`` among its values whose fold was written last."""
-    lake.ensure(TABLES[tables.results])
-    found = lake.execute(
-        f"SELECT configuration, parameters FROM {tables.results} WHERE preset = ?"
-        " GROUP BY configuration, parameters ORDER BY max(ingested_at) DESC",
-        (preset,),
+    stored = stored_configurations(lake, tables.results, "preset = ?", (preset,))
+    return next(
+        (digest for digest, values in stored if wanted.items() <= values.items()),
+        None,
     )
-    for digest, parameters in found.iter_rows():
-        if wanted.items() <= json.loads(parameters).items():
-            return str(digest)
-    return None
+
+
+def stored_configurations(
+    lake: Warehouse, results: str, where: str = "true", params: Sequence[Any] = ()
+) -> list[tuple[str, dict[str, Any]]]:
+    """Configurations of a table with what they are a hash of, the one that was written last first."""
+    lake.ensure(TABLES[results])
+    found = lake.execute(
+        f"SELECT configuration, parameters FROM {results} WHERE {where}"
+        " GROUP BY configuration, parameters ORDER BY max(ingested_at) DESC",
+        params,
+    )
+    return [(str(digest), json.loads(parameters)) for digest, parameters in found.iter_rows()]
 
 
 def walked_windows(
@@ -478,11 +486,24 @@ def shown_walk(lake: Warehouse, settings: Settings, digest: str, now: datetime) 
     DataError
         It has no such fold.
     """
-    preset = settings.walk.preset
-    walk = stored_walk(lake, preset, digest)
-    if not _cut(settings).items() <= walk.parameters.items():
+    return walk_as_cut(
+        lake, settings.walk.preset, digest, _cut(settings), folds_of(settings, now), DAILY
+    )
+
+
+def walk_as_cut(
+    lake: Warehouse,
+    preset: str,
+    digest: str,
+    cut: Mapping[str, Any],
+    folds: Iterable[Fold],
+    tables: WalkTables,
+) -> StoredWalk:
+    """Read those of ``folds`` that a configuration of this cut has, or another one whole."""
+    walk = stored_walk(lake, preset, digest, tables=tables)
+    if not cut.items() <= walk.parameters.items():
         return walk
-    return stored_walk(lake, preset, digest, [fold.key for fold in folds_of(settings, now)])
+    return stored_walk(lake, preset, digest, [fold.key for fold in folds], tables)
 
 
 def _walked_last(results: pl.DataFrame) -> pl.DataFrame:
@@ -555,9 +576,19 @@ def summary_of(walk: StoredWalk, trials: int) -> WalkForwardSummary:
     return summarise(walk.runs, trials=trials)
 
 
-def tearsheet_path(settings: Settings, preset: str, digest: str) -> Path:
+def tearsheet_path(
+    settings: Settings, preset: str, digest: str, tables: WalkTables = DAILY
+) -> Path:
     """Where the tearsheet of a configuration is; a new one takes the old one's place."""
-    return settings.root / "reports" / "walk_forward" / f"{preset}_{digest}.html"
+    folder = tables.results.rsplit(".", 1)[-1]
+    return settings.root / "reports" / folder / f"{preset}_{digest}.html"
+
+
+def keep_page(path: Path, html: str, figures: Mapping[str, Any]) -> None:
+    """Write a page, and its figures as JSON beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(html)
+    path.with_suffix(".json").write_text(json.dumps(figures, sort_keys=True))
 
 
 def tearsheet_facts(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,9 @@ from spy_assets.simulator.daily import DailySimulator
 from spy_assets.simulator.exits import DEFAULT_RULES, ExitRules
 from spy_assets.simulator.kernel import Trade
 from spy_assets.simulator.market_path import MarketPath
+
+if TYPE_CHECKING:
+    from spy_assets.models.policy.train import Trading
 
 Observation = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -72,6 +75,19 @@ class Venue:
     rules: ExitRules = DEFAULT_RULES
     capital: float = 10_000.0
     config: DailyConfig | None = None
+
+    @classmethod
+    def of(cls, path: MarketPath, start: int, stop: int | None, trading: Trading) -> Venue:
+        """Where an account that trades like a training's runs."""
+        return cls(
+            path,
+            start,
+            stop,
+            trading.costs,
+            trading.rules,
+            trading.capital,
+            trading.simulation,
+        )
 
     @cached_property
     def book(self) -> PathBook:

@@ -40,7 +40,7 @@ from spy_assets.evaluation.splits import CombinatorialPaths, CombinatorialSplit
 from spy_assets.evaluation.statistics import Floats
 from spy_assets.evaluation.walk_forward import NO_SEED, POLICY
 from spy_assets.models.policy.config import AgentConfig
-from spy_assets.models.policy.select import as_net
+from spy_assets.models.policy.select import as_net, share_of
 from spy_assets.models.policy.stretches import StretchesTask
 from spy_assets.models.policy.train import Progress, Stop, Trading, TrainedPolicy, train_task
 from spy_assets.simulator.market_path import MarketPath
@@ -94,7 +94,7 @@ class SplitResult:
     @property
     def timesteps(self) -> int:
         """Environment steps that were made now, not those of an earlier process."""
-        return sum(one.timesteps - one.resumed_at for one in self.policies)
+        return sum(one.made_here for one in self.policies)
 
 
 def fitted(config: AgentConfig, paths: CombinatorialPaths) -> AgentConfig:
@@ -156,14 +156,17 @@ def run_split(
     """
     trading = trading or Trading()
     task = StretchesTask.of(path, split.stretches, trading)
-    told = progress or (lambda _fraction, _text: None)
-    count = len(config.seeds)
-
-    def learnt(number: int, seed: int) -> TrainedPolicy:
-        share: Progress = lambda done, text: told((number + done) / count, text)  # noqa: E731
-        return train(task, config, seed, checkpoint_dir=checkpoint_dir, progress=share, stop=stop)
-
-    policies = tuple(learnt(number, seed) for number, seed in enumerate(config.seeds))
+    policies = tuple(
+        train(
+            task,
+            config,
+            seed,
+            checkpoint_dir=checkpoint_dir,
+            progress=share_of(progress, number, len(config.seeds)),
+            stop=stop,
+        )
+        for number, seed in enumerate(config.seeds)
+    )
     nets = [as_net(one, config.activation, path.contract) for one in policies]
     acts = [greedy(net.probabilities, min_confidence=min_confidence) for net in nets]
     pieces: list[Piece] = []
@@ -185,15 +188,7 @@ def venue_of(path: MarketPath, start: int, stop: int, trading: Trading) -> Venue
     The very first session has none before it, so that the first group is measured from its second
     session on.
     """
-    return Venue(
-        path,
-        max(0, start - 1),
-        stop,
-        trading.costs,
-        trading.rules,
-        trading.capital,
-        trading.simulation,
-    )
+    return Venue.of(path, max(0, start - 1), stop, trading)
 
 
 def _piece(

@@ -185,15 +185,7 @@ def venue_of(path: MarketPath, fold: Fold, trading: Trading) -> Venue:
         raise DataError(
             f"{fold}: the path begins with the test", hint="give the sessions before it too"
         )
-    return Venue(
-        path,
-        start - 1,
-        stop,
-        trading.costs,
-        trading.rules,
-        trading.capital,
-        trading.simulation,
-    )
+    return Venue.of(path, start - 1, stop, trading)
 
 
 def run_fold(

@@ -61,6 +61,11 @@ class Selection:
     train_sessions: int
     validation_sessions: int
 
+    @property
+    def made_here(self) -> int:
+        """Environment steps of all seeds that this process made."""
+        return sum(one.policy.made_here for one in self.candidates)
+
 
 def split_for_selection(path: MarketPath, config: AgentConfig) -> tuple[MarketPath, MarketPath]:
     """Cut a training window into the part that is trained on and the tail that compares seeds.
@@ -171,15 +176,15 @@ def best_of_seeds(
     those of head and tail.
     """
     candidates = [
-        judge(train(seed, _share(progress, number, len(config.seeds))))
+        judge(train(seed, share_of(progress, number, len(config.seeds))))
         for number, seed in enumerate(config.seeds)
     ]
     chosen = max(candidates, key=lambda candidate: candidate.net_pnl)
     return Selection(tuple(candidates), chosen, *sessions)
 
 
-def _share(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """Map one seed's progress into its share of the whole."""
+def share_of(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Map the progress of one of ``count`` trainings into its share of the whole."""
     if progress is None:
         return None
 

@@ -161,6 +161,11 @@ class TrainedPolicy:
     timesteps: int
     resumed_at: int = 0
 
+    @property
+    def made_here(self) -> int:
+        """Environment steps that this process made, not an earlier one."""
+        return self.timesteps - self.resumed_at
+
 
 def path_digest(path: MarketPath) -> str:
     """SHA-256 over every number that a training on ``path`` can see.
