@@ -112,7 +112,7 @@ class _Session:
         return answer
 
     def _store(self, answer: Preference) -> None:
-        from spy_assets.defs.judging import frame
+        from spy_assets.defs.registering import frame
         from spy_assets.warehouse.tables import TABLES
 
         spec, settings = TABLES["ledger.preferences"], self.terminal.settings

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spy_assets.defs import judging
+from spy_assets.defs import registering
 from spy_assets.errors import ModelFileMismatch
 from spy_assets.warehouse.tables import TABLES
 
@@ -66,7 +66,7 @@ def trained_versions(
 ) -> dict[str, Mapping[str, Any]]:
     """Versions of a window and a mandate that a training made, each with its row of the runs."""
     versions = registry.versions().filter(partition=partition)
-    known = {one for one, own in judging.mandates_of(versions).items() if own == mandate}
+    known = {one for one, own in registering.mandates_of(versions).items() if own == mandate}
     lake.ensure(TABLES["models.training_runs"])
     rows = lake.read("models.training_runs", where="model = ?", params=(registry.model,))
     return {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.defs import account, agent_training, composites, judging, learning
+from spy_assets.defs import account, agent_training, composites, learning, registering
 from spy_assets.defs.describe import (
     OWNERS,
     bar_plot,
@@ -182,11 +182,11 @@ def _train_member(
         snapshot = lake.snapshot_id()
         cut = account.windows(lake, spy.settings, session, snapshot=snapshot)
         selection = select(context, spy.settings, model, cut.training, config)
-        record = judging.training_record(
+        record = registering.training_record(
             spy.settings, context.partition_key, cut, selection, config, snapshot,
             context.run.run_id, model, found,
         )  # fmt: skip
-        logged, written = judging.register(lake, spy, record)
+        logged, written = registering.register(lake, spy, record)
     return dg.MaterializeResult(metadata=training_metadata(selection, record, logged, written))
 
 
@@ -232,13 +232,13 @@ def ensemble_weights(
         found = composites.weigh(
             evidence, judged, members, session, spy.settings.source, config.agreement
         )
-        rows = judging.frame(spec, found.rows)
+        rows = registering.frame(spec, found.rows)
         result = lake.write(spec, rows, ingested_at=spy.utc_now())
         vote = composites.vote_record(
             spy.settings, context.partition_key, cut, members, found, config.agreement,
             snapshot=snapshot, run_id=context.run.run_id,
         )  # fmt: skip
-        logged, _ = judging.register(lake, spy, vote)
+        logged, _ = registering.register(lake, spy, vote)
     return dg.MaterializeResult(
         metadata=write_metadata(result)
         | {
@@ -283,7 +283,7 @@ def _finetuned(
     net = PolicyNet.from_weights(decode_weights(record.weights))
     venue = account.venue(spy.settings, cut)
     compared = agent_training.compare(venue, base.net.probabilities, net.probabilities)
-    logged, written = judging.register(lake, spy, record)
+    logged, written = registering.register(lake, spy, record)
     shown: dict[str, Any] = write_metadata(written) if written else {"spooled": str(logged.reason)}
     return dg.MaterializeResult(
         metadata=shown
@@ -369,7 +369,7 @@ def reward_model(
         if not len(pairs):
             return _nothing_learnt(f"no answer about trades that had closed by {session}")
         row = learning.reward_row(spy.settings, session, pairs, config.l2)
-        result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
+        result = lake.write(spec, registering.frame(spec, [row]), ingested_at=spy.utc_now())
     likes: dict[str, float] = learning.likes(row)
     return dg.MaterializeResult(
         metadata=write_metadata(result)
@@ -449,19 +449,19 @@ def regime_routing(
         )  # fmt: skip
         versions = {}
         for regime, selection in routed.selections.items():
-            record = judging.training_record(
+            record = registering.training_record(
                 spy.settings, context.partition_key, cut, selection, own, snapshot,
                 context.run.run_id, f"ppo_{regime}", found,
             )  # fmt: skip
-            logged, _ = judging.register(lake, spy, record)
+            logged, _ = registering.register(lake, spy, record)
             versions[regime] = logged.version or "spooled"
         row = composites.routing_row(spy.settings, session, routed, versions, snapshot)
-        result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
+        result = lake.write(spec, registering.frame(spec, [row]), ingested_at=spy.utc_now())
         router = composites.router_record(
             spy.settings, context.partition_key, cut, own, routed, versions,
             snapshot=snapshot, run_id=context.run.run_id, found=found,
         )  # fmt: skip
-        logged, _ = judging.register(lake, spy, router)
+        logged, _ = registering.register(lake, spy, router)
     return dg.MaterializeResult(
         metadata=write_metadata(result)
         | {
@@ -504,7 +504,7 @@ def hyperparameters(
             progress=lambda done, text: context.log.info(f"progress {done:.3f} {text}"),
         )  # fmt: skip
         row = learning.search_row(spy.settings, session, found, path, snapshot)
-        result = lake.write(spec, judging.frame(spec, [row]), ingested_at=spy.utc_now())
+        result = lake.write(spec, registering.frame(spec, [row]), ingested_at=spy.utc_now())
     return dg.MaterializeResult(
         metadata=write_metadata(result)
         | {

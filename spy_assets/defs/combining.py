@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spy_assets.defs import account, walk_windows, walking
-from spy_assets.defs.judging import frame
+from spy_assets.defs.registering import frame
 from spy_assets.errors import ConfigError, DataError
 from spy_assets.sessions import decision_time
 from spy_assets.warehouse.tables import TABLES, TableSpec

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from spy_assets.defs import account, judging
+from spy_assets.defs import account, registering
 from spy_assets.defs.agent_training import COMPOSITE, BasePolicy, base_policy, trained_versions
 from spy_assets.errors import DataError
 from spy_assets.sessions import decision_time
@@ -70,7 +70,7 @@ def composite_record(
     rule = joined.rule.values()
     return TrainingRecord(
         profile=settings.profile_name,
-        model=judging.MODEL,
+        model=registering.MODEL,
         partition=partition,
         policy_hash=joined.policy_hash,
         seed=0,  # none of its own
@@ -231,7 +231,7 @@ def members_of(lake: Warehouse, spy: SpyResource, partition: str) -> dict[str, M
     found, mandate = {}, account.mandate(spy.settings)
     for name in MEMBERS:
         registry = spy.registry(name)
-        judging.register_spooled(lake, registry, spy.settings, spy.utc_now())
+        registering.register_spooled(lake, registry, spy.settings, spy.utc_now())
         if trained_versions(lake, registry, partition, mandate):
             base = base_policy(lake, registry, partition, mandate)
             (search,) = registry.versions().filter(version=base.version).select(SEARCH).to_dicts()

@@ -13,7 +13,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from spy_assets import clock
-from spy_assets.defs import account, chains, judging
+from spy_assets.defs import account, chains, judging, registering
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import SourceUnavailable
 from spy_assets.sessions import decision_time
@@ -286,8 +286,8 @@ def record_signals(lake: Warehouse, signals: Sequence[Signal], spy: SpyResource)
     rows, decisions = TABLES["ledger.signals"], TABLES["ledger.decisions"]
     return lake.write_many(
         [
-            (rows, judging.frame(rows, [signal.to_row() for signal in signals])),
-            (decisions, judging.frame(decisions, [decision_row(signal) for signal in signals])),
+            (rows, registering.frame(rows, [signal.to_row() for signal in signals])),
+            (decisions, registering.frame(decisions, [decision_row(signal) for signal in signals])),
         ],
         ingested_at=spy.utc_now(),
     )

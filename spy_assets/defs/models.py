@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from spy_assets.defs import account, freshness, judging, refusals
+from spy_assets.defs import account, freshness, judging, refusals, registering
 from spy_assets.defs.describe import (
     ENV_STEPS,
     OWNERS,
@@ -24,8 +24,8 @@ from spy_assets.defs.describe import (
     write_metadata,
 )
 from spy_assets.defs.failures import without_retry
-from spy_assets.defs.judging import MODEL
 from spy_assets.defs.partitions import OBSERVES_CHAINS, SESSIONS, trained_version
+from spy_assets.defs.registering import MODEL
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import ConfigError, DataError
 from spy_assets.warehouse.tables import TABLES
@@ -152,11 +152,11 @@ def ppo_daily(
         started = time.perf_counter()
         selection = select(context, settings, MODEL, cut.training, ppo, config.memory_limit_mb)
         seconds = time.perf_counter() - started
-        record = judging.training_record(
+        record = registering.training_record(
             settings, context.partition_key, cut, selection, ppo, snapshot, context.run.run_id,
             found=found,
         )  # fmt: skip
-        logged, written = judging.register(lake, spy, record)
+        logged, written = registering.register(lake, spy, record)
     return dg.MaterializeResult(
         metadata=training_metadata(selection, record, logged, written)
         | pace(selection.made_here, seconds)
@@ -302,12 +302,12 @@ def evaluation(
     session = date.fromisoformat(context.partition_key)
     registry, now = spy.registry(), spy.utc_now()
     with spy.warehouse() as lake:
-        judging.register_spooled(lake, registry, spy.settings, now)
+        registering.register_spooled(lake, registry, spy.settings, now)
         version = _to_judge(registry, spy.settings, context.partition_key, config.version)
         judged = judging.judge(lake, registry, spy.settings, session, version, now)
         results, decisions = TABLES["models.evaluations"], TABLES["models.promotions"]
-        rows = judging.frame(results, judged.rows())
-        decision = judging.frame(decisions, [judged.promotion_row()])
+        rows = registering.frame(results, judged.rows())
+        decision = registering.frame(decisions, [judged.promotion_row()])
         written = lake.write_many([(results, rows), (decisions, decision)], ingested_at=now)
         withdrawn = judging.withdraw(lake, registry, version)
     return dg.MaterializeResult(
@@ -331,7 +331,7 @@ def _to_judge(registry: "Registry", settings: "Settings", partition: str, wanted
     """The version to judge; where all are of another mandate, trying again is of no use."""
     own = account.mandate(settings)
     with without_retry(DataError):
-        return judging.version_of_partition(registry, partition, wanted, own)
+        return registering.version_of_partition(registry, partition, wanted, own)
 
 
 def _gate_checks(judged: judging.Judged) -> list[dg.AssetCheckResult]:
@@ -424,7 +424,7 @@ def promotions(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Materi
     owners=OWNERS,
     tags={"layer": "report"},
     description="MLflow's registry as a table, with each version's out-of-sample result.",
-    metadata=table_metadata(judging.VERSIONS),
+    metadata=table_metadata(registering.VERSIONS),
     automation_condition=AFTER_PROMOTION,
     code_version="1",
 )
@@ -432,10 +432,10 @@ def model_versions(spy: SpyResource) -> dg.MaterializeResult:
     """Mirror the registry into the warehouse."""
     registry = spy.registry()
     with spy.warehouse() as lake:
-        judging.register_spooled(lake, registry, spy.settings, spy.utc_now())
+        registering.register_spooled(lake, registry, spy.settings, spy.utc_now())
         versions = registry.versions()
-        rows = judging.mirrored(versions, spy.settings.source)
-        result = lake.write(judging.VERSIONS, rows, ingested_at=spy.utc_now())
+        rows = registering.mirrored(versions, spy.settings.source)
+        result = lake.write(registering.VERSIONS, rows, ingested_at=spy.utc_now())
     shown = versions.select(
         "version", "partition", "aliases", "train_end", "timesteps", "policy_hash"
     )

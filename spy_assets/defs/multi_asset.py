@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
-from spy_assets.defs import account, agent_training, judging
+from spy_assets.defs import account, agent_training, registering
 from spy_assets.defs.agents import OBSERVED, TrainingRun, agent_asset, agent_preset, final_failures
 from spy_assets.defs.describe import bar_plot, table, write_metadata
 from spy_assets.defs.models import ppo_daily, select, training, training_metadata
@@ -115,7 +115,7 @@ def record_of(
     from spy_assets.models.policy.multi_symbol import MultiSymbolTask
 
     cut = next(iter(windows.values())).cut
-    record = judging.training_record(
+    record = registering.training_record(
         settings, partition, cut, selection, config, snapshot, run_id, MODEL
     )
     task = MultiSymbolTask({name: one.market for name, one in windows.items()})
@@ -252,8 +252,8 @@ def ppo_multi_asset(
         record = record_of(
             settings, context.partition_key, windows, selection, own, snapshot, context.run.run_id
         )
-        logged, written = judging.register(lake, spy, record)
-        rows = judging.frame(
+        logged, written = registering.register(lake, spy, record)
+        rows = registering.frame(
             spec, rows_of(settings, session, judged, logged.version or "spooled", snapshot)
         )
         result = lake.write(spec, rows, ingested_at=spy.utc_now())

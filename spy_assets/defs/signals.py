@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from spy_assets.defs import deciding, freshness, judging
+from spy_assets.defs import deciding, freshness, registering
 from spy_assets.defs.describe import OWNERS, bar_plot, table_metadata, write_metadata
 from spy_assets.defs.models import CHAINS_OBSERVED, promotions
 from spy_assets.defs.partitions import SESSIONS
@@ -154,7 +154,8 @@ def outcomes(context: dg.AssetExecutionContext, spy: SpyResource) -> dg.Material
     with spy.warehouse() as lake:
         settled = settle_sessions(lake, spy.settings, days)
         batches = [
-            (TABLES[name], judging.frame(TABLES[name], rows)) for name, rows in settled.rows.items()
+            (TABLES[name], registering.frame(TABLES[name], rows))
+            for name, rows in settled.rows.items()
         ]
         results = lake.write_many(batches, ingested_at=spy.utc_now())
     return dg.MaterializeResult(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spy_assets.defs import account
-from spy_assets.defs.judging import frame
+from spy_assets.defs.registering import frame
 from spy_assets.defs.walk_windows import final_from, folds_of, walk_sessions, windows_of
 from spy_assets.errors import ConfigError, RegistryUnavailable
 from spy_assets.sessions import decision_time

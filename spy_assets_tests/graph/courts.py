@@ -16,7 +16,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from spy_assets.defs import judging, models, refusals
+from spy_assets.defs import judging, models, refusals, registering
 from spy_assets.defs.resources import SpyResource
 from spy_assets.features.contracts import DAILY_15_PROXY_V1, ObservationContract
 from spy_assets.models.policy.weights import encode_weights, policy_hash
@@ -108,7 +108,9 @@ class Court:
         said |= {"symbol": "SPY", "quote_kind": "chain", "source": "test"}
         rows = [said | {"session": day, "available_at": decision_time(day) + late} for day in days]
         with Warehouse.open(self.settings) as lake:
-            lake.write(spec, judging.frame(spec, rows), ingested_at=decision_time(max(days)) + late)
+            lake.write(
+                spec, registering.frame(spec, rows), ingested_at=decision_time(max(days)) + late
+            )
 
     def register(self, window: Any, action: int, **how: Any) -> str:
         """Register a policy, see :meth:`record`, for the window that ends with a session.

@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from spy_assets.defs import account, agents, judging, learning, models
+from spy_assets.defs import account, agents, judging, learning, models, registering
 from spy_assets.errors import DataError
 from spy_assets.features.contracts import DAILY_15_PROXY_V1
 from spy_assets.models.outcomes.rollouts import Rollout, walk
@@ -87,7 +87,7 @@ def seat(
     logged = registry.log_training(record)
     assert logged.version is not None
     registry.set_alias("challenger", logged.version)
-    row = judging.training_row(court.settings, record, logged.version, logged.run_id)
+    row = registering.training_row(court.settings, record, logged.version, logged.run_id)
     write(court.settings, "models.training_runs", [row])
     return logged.version
 

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from scipy.stats import trim_mean
 
-from spy_assets.defs import account, judging, learning, models
+from spy_assets.defs import account, judging, learning, models, registering
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import DataError, ModelFileMismatch
 from spy_assets.features.contracts import DAILY_15_CHAIN_V1
@@ -73,17 +73,17 @@ def test_the_version_that_the_last_training_gave_is_judged_not_the_newest(court:
 
     other = court.days[-30]
     court.registry.set_alias("challenger", court.register(other, IDLE))
-    assert judging.version_of_partition(court.registry, str(window)) == "2"
-    assert judging.version_of_partition(court.registry, str(other)) == "3"
+    assert registering.version_of_partition(court.registry, str(window)) == "2"
+    assert registering.version_of_partition(court.registry, str(other)) == "3"
 
 
 def test_one_of_a_window_s_versions_may_be_named(court: Court) -> None:
     window = court.days[-1]
     for action in (CALLS, IDLE):
         court.registry.set_alias("challenger", court.register(window, action))
-    assert judging.version_of_partition(court.registry, str(window), "1") == "1"
+    assert registering.version_of_partition(court.registry, str(window), "1") == "1"
     with pytest.raises(ModelFileMismatch, match=f"no version '7' of {window}") as refused:
-        judging.version_of_partition(court.registry, str(window), "7")
+        registering.version_of_partition(court.registry, str(window), "7")
     assert "it has 1, 2" in str(refused.value.hint)
 
 
@@ -287,7 +287,7 @@ def searched(court: Court, trials: int, session: date) -> dict[str, Any]:
     row = {"window_end": session, "algorithm": "ppo", "trials": trials, "params": '{"gamma": 0.9}',
            "available_at": decision_time(session), "source": "test"}  # fmt: skip
     with Warehouse.open(court.settings) as lake:
-        lake.write(spec, judging.frame(spec, [row]), ingested_at=decision_time(session))
+        lake.write(spec, registering.frame(spec, [row]), ingested_at=decision_time(session))
         return learning.tuned_parameters(lake, court.days[-1], "ppo").origin
 
 
@@ -528,8 +528,8 @@ def test_what_waits_of_a_model_that_nobody_opens_is_registered_too(court: Court)
         court.registry.spool.put(record)
     with Warehouse.open(court.settings) as lake:
         now = decision_time(court.days[-1])
-        found = judging.register_spooled(lake, court.registry, court.settings, now)
-        assert judging.register_spooled(lake, court.registry, court.settings, now) == {}
+        found = registering.register_spooled(lake, court.registry, court.settings, now)
+        assert registering.register_spooled(lake, court.registry, court.settings, now) == {}
     assert found == {"ppo_uptrend": ["1"], "ppo_daily": ["1"]}
     assert Registry(court.settings, model="ppo_uptrend").alias("challenger") == "1"
     rows = court.rows("models.training_runs")
@@ -547,7 +547,9 @@ def test_a_row_that_cannot_be_written_leaves_the_training_on_disk(court: Court) 
         registry.flush_spool(dies)
     with Warehouse.open(court.settings) as lake:
         now = decision_time(court.days[-1])
-        assert judging.register_spooled(lake, registry, court.settings, now) == {"ppo_daily": ["1"]}
+        assert registering.register_spooled(lake, registry, court.settings, now) == {
+            "ppo_daily": ["1"]
+        }
     assert court.rows("models.training_runs").height == 1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from spy_assets.defs import account, agent_training, deciding, judging, models
+from spy_assets.defs import account, agent_training, deciding, judging, models, registering
 from spy_assets.defs.partitions import trained_version
 from spy_assets.defs.resources import SpyResource
 from spy_assets.errors import ContractMismatch, DataError, ModelFileMismatch
@@ -144,7 +144,7 @@ def open_profit(several: Several) -> float:
 
 @pytest.mark.slow
 def test_the_registry_knows_what_each_version_was_trained_for(several: Several) -> None:
-    known = judging.mandates_of(Registry(several.settings).versions())
+    known = registering.mandates_of(Registry(several.settings).versions())
     assert {version: str(mandate) for version, mandate in known.items()} == {
         "1": "daily_7/1",
         "2": f"defined_risk/{MOST}",
@@ -257,7 +257,7 @@ def wider(live: Court) -> Court:
 def seat(court: Court, version: str, window: date, basis: str = "bootstrap") -> None:
     """Write that a version is champion from its window on."""
     train_end = Registry(court.settings).fetch(version).train_end
-    row = {"model": judging.MODEL, "alias": "champion", "effective_from": decision_time(window),
+    row = {"model": registering.MODEL, "alias": "champion", "effective_from": decision_time(window),
            "version": version, "window_end": window, "accepted": True, "basis": basis,
            "reason": "seated", "train_end": train_end, "lake_snapshot": 1, "metrics": "{}",
            "available_at": decision_time(window), "source": court.settings.source}  # fmt: skip
@@ -374,10 +374,10 @@ def test_a_window_s_version_is_one_of_the_settings_mandate(live: Court) -> None:
     own = register(live, live.days[-1], IDLE, ONE)
     other = register(live, live.days[-1], IDLE, THREE)  # its challenger now
     asked = live.registry, window
-    assert judging.version_of_partition(*asked) == other
-    assert judging.version_of_partition(*asked, mandate=ONE) == own
+    assert registering.version_of_partition(*asked) == other
+    assert registering.version_of_partition(*asked, mandate=ONE) == own
     with pytest.raises(DataError, match=rf"no version of {window} .*version {other} for daily_7/3"):
-        judging.version_of_partition(*asked, other, ONE)
+        registering.version_of_partition(*asked, other, ONE)
 
 
 def test_a_window_of_another_mandate_alone_fails_at_once(live: Court) -> None:
@@ -395,6 +395,6 @@ def test_a_spooled_training_of_another_mandate_is_no_challenger(live: Court) -> 
     live.registry.spool.put(replace(live.record(window, IDLE), weights=weights, mandate=THREE))
     own = register(live, window, IDLE, ONE)
     with Warehouse.open(live.settings) as lake:
-        found = judging.register_spooled(lake, live.registry, live.settings, at(live, 1))
+        found = registering.register_spooled(lake, live.registry, live.settings, at(live, 1))
     assert found == {"ppo_daily": ["2"]}
     assert live.registry.alias("challenger") == own

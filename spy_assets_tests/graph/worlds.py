@@ -172,7 +172,7 @@ def latest_check(instance: DagsterInstance, asset: str, name: str) -> tuple[str,
 
 def write(settings: Settings, table: str, rows: list[dict[str, Any]], at: datetime | None = None):
     """Plant rows in the lake as its own writer would."""
-    from spy_assets.defs.judging import frame
+    from spy_assets.defs.registering import frame
     from spy_assets.warehouse.tables import TABLES
 
     moment = at or datetime.now(tz=UTC)
