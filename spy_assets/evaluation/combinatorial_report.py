@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from spy_assets.evaluation.combinatorial_summary import (
@@ -15,7 +14,8 @@ from spy_assets.evaluation.combinatorial_summary import (
     Quantiles,
     path_figures,
 )
-from spy_assets.evaluation.markup import content_hash, number, percent, signed, table
+from spy_assets.evaluation.markup import number, percent, signed, table
+from spy_assets.evaluation.page import named_values, page
 from spy_assets.evaluation.report import DISCLAIMER, SURFACE_NOTE
 from spy_assets.evaluation.tearsheet_charts import paths_chart, strategy_class
 from spy_assets.sessions import require_aware
@@ -86,18 +86,7 @@ def render_paths(facts: PathsFacts, summary: PathsSummary) -> str:
             f"<h2>Risk</h2><p>{escape(DISCLAIMER)}</p>",
         ]
     )
-    style, nothing = Path(__file__).with_name("tearsheet.css").read_text(encoding="utf-8"), "'none'"
-    allowed = (
-        f"default-src {nothing}; style-src '{content_hash(style)}'; base-uri {nothing}; "
-        f"form-action {nothing}"
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(facts.title)}</title><style>{style}</style></head>\n"
-        f"<body>\n{body}\n</body></html>\n"
-    )
+    return page(facts.title, body)
 
 
 def _head(facts: PathsFacts, summary: PathsSummary) -> str:
@@ -211,8 +200,4 @@ def _selection(summary: PathsSummary) -> str:
 
 def _configuration(facts: PathsFacts) -> str:
     values = {"configuration": facts.configuration, **facts.parameters}
-    rows = "".join(
-        f"<tr><th class=text>{escape(name)}</th><td class='text fold'>{escape(str(value))}</td></tr>"
-        for name, value in values.items()
-    )
-    return f"<div class=wide><table><tbody>{rows}</tbody></table></div>"
+    return named_values((name, str(value)) for name, value in values.items())

@@ -1,7 +1,6 @@
 """The tearsheet of a walk-forward: one HTML page that loads nothing and says first what is not beaten.
 
-Style and script are inside the page and allowed by their hashes in its Content-Security-Policy, so that
-nothing else runs on it and nothing is fetched. Its tables sort; without scripts it reads as well.
+Its tables sort; without scripts it reads as well. See :mod:`spy_assets.evaluation.page`.
 """
 
 from __future__ import annotations
@@ -10,14 +9,13 @@ import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
 from html import escape
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from spy_assets.evaluation.markup import content_hash, dollars, percent, shown_interval, signed
+from spy_assets.evaluation.markup import dollars, percent, shown_interval, signed
+from spy_assets.evaluation.page import asset, named_values, page
 from spy_assets.evaluation.report import DISCLAIMER, SURFACE_NOTE
 from spy_assets.evaluation.statistics import Floats
 from spy_assets.evaluation.tearsheet_charts import (
@@ -157,23 +155,7 @@ def render_tearsheet(
         f"<h2>Risk</h2><p>{escape(DISCLAIMER)}</p>",
     ]
     body = "\n".join(part for part in parts if part)
-    style, script = _asset("tearsheet.css"), _asset("tearsheet.js")
-    allowed = (
-        f"default-src 'none'; style-src '{content_hash(style)}'; script-src '{content_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(facts.title)}</title><style>{style}</style></head>\n"
-        f"<body>\n{body}\n<script>{script}</script>\n</body></html>\n"
-    )
-
-
-@cache
-def _asset(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return page(facts.title, body, asset("tearsheet.js"))
 
 
 def _head(facts: TearsheetFacts, summary: WalkForwardSummary) -> str:
@@ -425,11 +407,7 @@ def _configuration(facts: TearsheetFacts, summary: WalkForwardSummary) -> str:
         ("folds", f"{len(summary.folds)} of {facts.due_folds}"),
         *((name, _plain(value)) for name, value in facts.parameters.items()),
     ]
-    body = "".join(
-        f"<tr><th class=text>{escape(name)}</th><td class='text fold'>{escape(text)}</td></tr>"
-        for name, text in rows
-    )
-    return f"<div class=wide><table><tbody>{body}</tbody></table></div>"
+    return named_values(rows)
 
 
 def _plain(value: Any) -> str:
