@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -139,10 +139,13 @@ def judge(
         return _run(venue_of(policy), registry, settings, policy, name)
 
     def run_seed(net: PolicyNet, name: str) -> BacktestResult:
+        if net.weights.policy_hash == chosen["policy_hash"]:
+            return replace(challenger, name=name)  # it has been walked already
         return _walk(venue_of(version), settings, net, train_end, name)
 
     challenger = run(version, "policy")
-    train_end = known.filter(version=version)["train_end"][0]
+    (chosen,) = known.filter(version=version).to_dicts()
+    train_end = chosen["train_end"]
     seeds = run_seeds(registry, version, run_seed, settings.promotion.confidence)
     champion, vacancy = _incumbent(incumbent, run, moment, settings, mandates)
     baselines = run_baselines(venue_of(version), challenger)
@@ -203,8 +206,6 @@ def _walk(
     venue: Venue, settings: Settings, net: LoadedPolicy, train_end: date, name: str
 ) -> BacktestResult:
     """A policy under the risk layer that its signals would have."""
-    from dataclasses import replace
-
     from spy_assets.evaluation.backtest import greedy, run_policy
     from spy_assets.signals.risk import risk_filter
 
