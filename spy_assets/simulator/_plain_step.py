@@ -42,10 +42,9 @@ ENTERING: Final = 2
 HOLDING: Final = 3
 CLOSING: Final = 4
 KINDS: Final = 5
-#: What an account's next step can be: LEFT whatever the action, FLAT without a position, one that is
-#: open, one that is being closed.
+#: What an account's next step can be: LEFT whatever the action, FLAT without a position, OPEN with one,
+#: and one more than that where it is being closed.
 OPEN: Final = 2
-BEING_CLOSED: Final = 3
 #: The kind of a step by what it can be, three numbers each: of an entry, of HOLD, of CLOSE.
 _KIND_OF: Final = np.array(
     [

@@ -32,8 +32,6 @@ _FIXED_REASONS: Final = (
     "", "action_close", "expiry", "expiry_missing_print", "end_of_path", "end_of_path_unpriced",
     "assignment",
 )  # fmt: skip
-#: Observations that come from the account.
-_PORTFOLIO_DIMS: Final = 5
 
 
 class BatchedAccounts:
@@ -164,8 +162,10 @@ class BatchedAccounts:
         return settings
 
     def _buffers(self, dtype: np.dtype[Any]) -> None:
+        from spy_assets.simulator._plain_step import PORTFOLIO_DIMS
+
         n, columns = self.n, self._requirement.shape[1]
-        width = self._seen.shape[1] + _PORTFOLIO_DIMS
+        width = self._seen.shape[1] + PORTFOLIO_DIMS
         self.observations = np.full((n, width), np.nan, dtype=np.float32)
         self.masks = np.zeros((n, columns + 2), dtype=np.bool_)
         self.rewards = np.zeros(n, dtype=dtype)
